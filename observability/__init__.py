@@ -1,0 +1,1 @@
+"""Logs, metrics and Celery signal handlers. Imports neither `service` nor `tasks`; gets plain values and callables."""

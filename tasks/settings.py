@@ -1,0 +1,98 @@
+"""Settings of the work, read once from the environment by wiring code. No other module reads the environment.
+
+A settings struct is a frozen `msgspec.Struct`; its field `max_upload_bytes` is the variable `MOORAGE_MAX_UPLOAD_BYTES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from tasks.errors import InvalidSetting
+
+PREFIX = "MOORAGE_"
+ALIASES = {
+    "redis_url": ("REDIS_URL",),
+    "broker_url": ("CELERY_BROKER_URL",),
+    "result_backend_url": ("CELERY_RESULT_BACKEND",),
+}
+"""Names other than `MOORAGE_…` by which a field may be given, because the field's tools already use them."""
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What workers, beat and everything that sends work need to know."""
+
+    data: Path = Path(".moorage")
+    """Folder of staged uploads, the embedded content store and the SQLite catalog."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Live task records, metrics totals and heartbeats; `redis://`, `rediss://` or `unix:///path?db=0`."""
+    broker_url: str = ""
+    """Celery's broker; empty means `redis_url`."""
+    result_backend_url: str = ""
+    """Celery's result backend; empty means `redis_url`."""
+    database_url: str = ""
+    """SQLAlchemy URL of the catalog (`postgresql+asyncpg://…`); empty means SQLite in the data folder."""
+    store: Literal["embedded", "memory"] = "embedded"
+    lease_seconds: Positive = 15.0
+    """How long a worker may hold a task without a sign of life before another may start it."""
+    resend_after_seconds: Positive = 5.0
+    """How long an accepted task may wait without its message before the reconciler looks for it."""
+    record_ttl_seconds: Positive = 86_400.0
+    """How long Redis remembers a finished task; the catalog remembers durable ones for ever."""
+    shutdown_grace_seconds: Positive = 20.0
+    """How long a stopping worker lets running work go on before it hands it back."""
+
+    @property
+    def staging_folder(self) -> Path:
+        """Where uploads wait for their ingest; on the same volume as the store, so that a rename moves them."""
+        return self.data / "staging"
+
+    @property
+    def store_folder(self) -> Path:
+        """Where the embedded content store lives."""
+        return self.data / "store"
+
+    @property
+    def effective_database_url(self) -> str:
+        """`database_url`, or SQLite in the data folder."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.data.absolute() / 'catalog.sqlite'}"
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read(shape: type[S], environ: Mapping[str, str]) -> S:
+    """Builds a settings struct from `environ`. Empty variables count as absent.
+
+    Raises InvalidSetting with the variable's name when a value does not fit its field.
+    """
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(shape):
+        for variable in (PREFIX + field.name.upper(), *ALIASES.get(field.name, ())):
+            if text := environ.get(variable, ""):
+                try:
+                    values[field.name] = msgspec.convert(text, field.type, strict=False, dec_hook=_decode)
+                except (msgspec.ValidationError, ValueError) as error:
+                    raise InvalidSetting(variable, text, str(error)) from error
+                break
+    return shape(**values)
+
+
+def unknown_variables(environ: Mapping[str, str], shapes: Iterable[type[msgspec.Struct]]) -> list[tuple[str, str]]:
+    """`MOORAGE_*` names that no settings struct knows, each with the closest known name or "".
+
+    They are worth a warning, not an error: orchestrators inject variables of their own.
+    """
+    known = {PREFIX + field.name.upper() for shape in shapes for field in msgspec.structs.fields(shape)}
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return [(name, next(iter(difflib.get_close_matches(name, known, n=1)), "")) for name in unknown]
+
+
+def _decode(wanted: type, value: object) -> object:
+    return Path(str(value)).expanduser() if wanted is Path else value

@@ -1,0 +1,1 @@
+"""Content stores: one Protocol, several implementations, one conformance suite."""
