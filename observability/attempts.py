@@ -1,0 +1,97 @@
+"""What is remembered of each attempt at a task, so that its outcome can be told with its queue, its context and times.
+
+Celery tells of some outcomes (a hard time limit, a rejected message) from another thread or process than the one that
+runs the body, and without the message: what was noted when the message came in fills the gap.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from observability.context import CONTEXT_HEADER, ENQUEUED_HEADER, select
+
+MAX_REMEMBERED = 10_000
+"""Attempts remembered; more than any one process has in hand. The oldest are forgotten first."""
+
+UNKNOWN = "unknown"
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt at one task. `number` counts from 1."""
+
+    task_id: str
+    actor: str
+    queue: str = UNKNOWN
+    hostname: str = ""
+    number: int = 1
+    ready_at: float | None = None
+    """Epoch seconds when a worker could have started it: when it was sent, or its ETA."""
+    context: dict[str, str] = {}
+    started_at: float | None = None
+    """On the monotonic clock."""
+
+    @classmethod
+    def of(cls, task_id: str, actor: str, message: Mapping[str, Any], started_at: float | None = None) -> Attempt:
+        """Reads a message's headers as Celery gives them to the request; any of them may be missing."""
+        delivery = message.get("delivery_info") or {}
+        times = (message.get(ENQUEUED_HEADER), _epoch_seconds(message.get("eta")))
+        return cls(
+            task_id=task_id,
+            actor=actor,
+            queue=delivery.get("routing_key") or UNKNOWN,
+            hostname=message.get("hostname") or "",
+            number=(message.get("retries") or 0) + 1,
+            ready_at=max((moment for moment in times if isinstance(moment, int | float)), default=None),
+            context=select(message.get(CONTEXT_HEADER)),
+            started_at=started_at,
+        )
+
+    def words(self) -> dict[str, object]:
+        """What every log line about this attempt says."""
+        return {**self.context, "task_id": self.task_id, "actor": self.actor, "attempt": self.number}
+
+
+class Attempts:
+    """The latest attempt of each task seen lately. May be used from any thread."""
+
+    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
+        self._limit = limit
+        self._latest: OrderedDict[str, Attempt] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    def remember(self, attempt: Attempt) -> None:
+        """Notes an attempt in place of the one before it."""
+        self._latest.pop(attempt.task_id, None)
+        self._latest[attempt.task_id] = attempt
+        if len(self._latest) > self._limit:
+            self._latest.popitem(last=False)
+
+    def latest(self, task_id: str) -> Attempt | None:
+        """The latest attempt at a task, unless it was never seen here, or long ago."""
+        return self._latest.get(task_id)
+
+    def fails_first(self, attempt: Attempt) -> bool:
+        """True the first time an attempt is said to have failed: prefork says so twice after a hard time limit."""
+        key = (attempt.task_id, attempt.number)
+        if key in self._failed:
+            return False
+        self._failed[key] = None
+        if len(self._failed) > self._limit:
+            self._failed.popitem(last=False)
+        return True
+
+
+def _epoch_seconds(eta: object) -> float | None:
+    """A message's ETA, which Celery writes in ISO 8601, in UTC when it names no zone."""
+    if not isinstance(eta, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(eta)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
