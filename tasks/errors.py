@@ -1,19 +1,20 @@
 """Every error the work can raise, with fields instead of sentences. `service/errors.py` turns them into HTTP.
 
-    MoorageError
-    ├── InvalidSetting          a MOORAGE_* variable whose value does not fit
-    ├── TaskNotFound            an id that was never given out, or to somebody else
-    ├── InvalidArguments        arguments an actor cannot take; retrying cannot mend it
-    ├── LeaseLost               this worker no longer holds the task; its result was refused
-    ├── StagedFileMissing       neither the staging folder nor the store has the bytes of an upload
-    ├── DiskFull                no room for what was asked
-    ├── CatalogUnavailable      the database cannot be reached or is locked
-    ├── RecordsUnavailable      Redis cannot be reached
-    └── StoreError
-        ├── InvalidCID          text that is not a CID
-        ├── UnsupportedCID      a CID whose codec or hash this store cannot read
-        ├── BlockNotFound       the store does not hold the block
-        └── BlockDamaged        the store's bytes no longer match the block's hash
+MoorageError
+├── InvalidSetting          a MOORAGE_* variable whose value does not fit
+├── TaskNotFound            an id that was never given out, or to somebody else
+├── InvalidArguments        arguments an actor cannot take; retrying cannot mend it
+├── LeaseLost               this worker no longer holds the task; its result was refused
+├── StagedFileMissing       neither the staging folder nor the store has the bytes of an upload
+├── DiskFull                no room for what was asked
+├── CatalogUnavailable      the database cannot be reached or is locked
+├── RecordsUnavailable      Redis cannot be reached
+└── StoreError
+    ├── StoreUnavailable    the content store cannot work: its index, its volume or its version
+    ├── InvalidCID          text that is not a CID
+    ├── UnsupportedCID      a CID whose codec or hash this store cannot read
+    ├── BlockNotFound       the store does not hold the block
+    └── BlockDamaged        the store's bytes no longer match the block's hash
 """
 
 from __future__ import annotations
@@ -89,6 +90,14 @@ class StoreError(MoorageError):
     """Root of what a content store can raise."""
 
 
+class StoreUnavailable(StoreError):
+    """The content store cannot do its work at all; the reason is one for the operator."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the content store cannot be used: {reason}")
+
+
 class InvalidCID(StoreError):
     """Text or bytes that are not a CID."""
 
@@ -98,7 +107,7 @@ class InvalidCID(StoreError):
 
 
 class UnsupportedCID(StoreError):
-    """A well-formed CID that cannot be read as asked: its codec, its hash function or its node type is not supported."""
+    """A well-formed CID that cannot be read as asked: its codec, hash function or node type is not supported."""
 
     def __init__(self, cid: str, reason: str) -> None:
         self.cid, self.reason = cid, reason

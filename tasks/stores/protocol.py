@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -45,11 +45,11 @@ class ContentStore(Protocol):
     async def add_file(self, staged: Path, key: str, profile: Profile, on_progress: Callable[[int], None]) -> AddedFile:
         """Takes over the sealed file `staged` and returns its root; durable when it returns.
 
-        `key` names this addition for ever (an upload's task id): after a crash the same call finishes the work, wherever
-        it had stopped, and after a success it returns the same answer. On return `staged` is gone. `on_progress` gets
-        the number of bytes hashed so far, from any thread, in rising order. Cancelling it leaves the file where a later
-        call finds it. Raises StagedFileMissing when neither the staging folder nor the store has the bytes, and
-        DiskFull.
+        `key` names this addition for ever (an upload's task id): after a crash the same call finishes the work,
+        wherever it had stopped, and after a success it returns the same answer. On return `staged` is gone.
+        `on_progress` gets the number of bytes hashed so far, from any thread, in rising order. Cancelling it leaves
+        the file where a later call finds it. Raises StagedFileMissing when neither the staging folder nor the store
+        has the bytes, and DiskFull.
         """
 
     async def stat(self, cid: CID) -> FileStat:
@@ -63,3 +63,14 @@ class ContentStore(Protocol):
 
         Raises BlockNotFound, BlockDamaged, UnsupportedCID, before the first piece or between two.
         """
+
+
+@runtime_checkable
+class LeavesOrphans(Protocol):
+    """A store in which a crash can leave a file that no addition refers to."""
+
+    async def orphans(self) -> list[str]:
+        """The keys of such files."""
+
+    async def discard(self, key: str) -> None:
+        """Removes such a file, unless an addition has come to refer to it."""
