@@ -1,71 +1,14 @@
-"""Parts the tests of the supervisor and the command line share: deadlines, small child programs, a captured log."""
+"""Fixtures of the tests of the command line, the supervisor and the embedded broker."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import select
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from service.children import Child
-
-DEADLINE_SECONDS = 20.0
-
-
-class CapturedLog:
-    """A binary stream that keeps what is written to it, and on which a test can wait for a text."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._changed = threading.Condition()
-
-    def write(self, data: bytes) -> int:
-        with self._changed:
-            self._text += data.decode()
-            self._changed.notify_all()
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    @property
-    def text(self) -> str:
-        with self._changed:
-            return self._text
-
-    def wait_for(self, wanted: str, times: int = 1) -> str:
-        """Blocks until `wanted` was written so often."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: self._text.count(wanted) >= times, DEADLINE_SECONDS), self._text
-            return self._text
-
-    async def saw(self, wanted: str, times: int = 1) -> str:
-        return await asyncio.to_thread(self.wait_for, wanted, times)
-
-
-def python_child(name: str, code: str, **options: object) -> Child:
-    """A child that runs a few lines of Python, in the order and with the deadline that suit most tests."""
-    settings = {"stop_order": 0, "stop_seconds": 5.0, **options}
-    argv = [sys.executable, "-u", "-S", "-E", "-c", code]
-    return Child(name=name, argv=argv, env=dict(os.environ), **settings)  # type: ignore[arg-type]
-
-
-def wait_until_gone(pid: int) -> None:
-    """Blocks until a process that need not be our child has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        ended, _, _ = select.select([descriptor], [], [], DEADLINE_SECONDS)
-        assert ended, f"process {pid} still runs"
-    finally:
-        os.close(descriptor)
+from child_programs import CapturedLog
+from fake_moorage import FakeMoorage, running_fake
 
 
 @pytest.fixture
@@ -74,12 +17,26 @@ def captured() -> CapturedLog:
 
 
 @pytest.fixture
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], dict[str, str]]]:
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], dict[str, str]]:
     """An environment whose runtime folder is this test's own, so that no socket is shared with a real installation."""
     folder = tmp_path_factory.mktemp("run")
-    yield lambda: {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    return lambda: {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def listening_fake() -> Iterator[FakeMoorage]:
+    with running_fake() as fake:
+        yield fake
+
+
+@pytest.fixture
+def moorage(listening_fake: FakeMoorage) -> FakeMoorage:
+    """A fake server that has nothing scripted and has seen nothing yet."""
+    listening_fake.script.clear()
+    listening_fake.seen.clear()
+    return listening_fake

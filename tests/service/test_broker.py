@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from conftest import CapturedLog, wait_until_gone
+from child_programs import CapturedLog, wait_until_gone
 from redis.asyncio import Redis
 
 from service.broker import LONGEST_SOCKET_PATH_BYTES, BrokerUnavailable, EmbeddedBroker, embedded_broker, socket_url

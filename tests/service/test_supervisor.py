@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from conftest import CapturedLog, python_child, wait_until_gone
+from child_programs import CapturedLog, python_child, wait_until_gone
 
 from service.children import describe_exit
 from service.log_stream import LogStream
@@ -186,7 +186,7 @@ def test_children_die_with_a_supervisor_that_is_killed() -> None:
     program = f"""
 import asyncio, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from conftest import python_child
+from child_programs import python_child
 from service.log_stream import LogStream
 from service.supervisor import Supervisor
 from tasks.clock import SystemClock
