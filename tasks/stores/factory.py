@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.settings import TaskSettings
-from tasks.stores.embedded import EmbeddedStore
+from tasks.stores.embedded.store import EmbeddedStore
 from tasks.stores.memory import MemoryStore
 from tasks.stores.protocol import ContentStore
 

@@ -22,13 +22,19 @@ class FileShrank(Exception):
     """A file ended before the size it had when it was opened."""
 
 
+class _Buffers(threading.local):
+    """One buffer a thread: fresh memory for every stripe would cost about as much in page faults as the hashing."""
+
+    buffer = bytearray()
+
+
 class LeafHasher:
     """Threads shared by all files that are hashed at once."""
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="store-hash")
-        self._local = threading.local()
+        self._local = _Buffers()
 
     def close(self) -> None:
         """Ends the threads."""
@@ -63,8 +69,7 @@ class LeafHasher:
         return b"".join(leaf_digest(shape, view[at : at + step]) for at in range(0, max(1, len(view)), step))
 
     def _buffer(self, size_bytes: int) -> memoryview:
-        # Fresh memory for every stripe would cost about as much in page faults as the hashing.
-        if len(getattr(self._local, "buffer", b"")) < size_bytes:
+        if len(self._local.buffer) < size_bytes:
             self._local.buffer = bytearray(size_bytes)
         return memoryview(self._local.buffer)[:size_bytes]
 
