@@ -59,6 +59,7 @@ class EmbeddedBroker(msgspec.Struct, frozen=True):
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
             "logfile": "",
+            "loglevel": "warning",
             "always-show-logo": "no",
         }
         flags = [word for name, value in options.items() for word in (f"--{name}", value)]

@@ -18,7 +18,7 @@ LONGEST_LINE_BYTES = 64 * 1024
 COLOURS = (36, 32, 35, 33, 34, 31)
 """ANSI foregrounds given to children in their order: cyan, green, magenta, yellow, blue, red."""
 
-_VALKEY_LINE = re.compile(rb"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ ([.\-*#]) (.*)$")
+_VALKEY_LINE = re.compile(rb"^\d+:(?:[A-Z] \d+ \w+ \d+ [\d:.]+ ([.\-*#])|signal-handler \(\d+\)) (.*)$")
 _VALKEY_LEVELS = {b".": "debug", b"-": "info", b"*": "info", b"#": "warning"}
 
 
@@ -61,7 +61,7 @@ def json_line(role: str, line: bytes, now: float) -> bytes:
         return line
     level = "info"
     if valkey := _VALKEY_LINE.match(line):
-        level, line = _VALKEY_LEVELS[valkey[1]], valkey[2]
+        level, line = _VALKEY_LEVELS[valkey[1] or b"*"], valkey[2]
     return json_event(role, line.decode(errors="replace"), level, now)
 
 

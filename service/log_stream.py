@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO, Literal
+from typing import Literal, Protocol
 
 from service.log_lines import console_prefix, json_event, json_line
 from tasks.clock import Clock
@@ -22,11 +22,21 @@ SUPERVISOR = "up"
 BUFFER_BYTES = 8 * 1024 * 1024
 
 
+class Output(Protocol):
+    """Where the lines go; a binary stream."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes all of `data`."""
+
+    def flush(self) -> object:
+        """Passes on what it holds back."""
+
+
 class LogStream:
     """Formats lines and hands them to a writer thread. `roles` fixes the width and the colours of the prefixes."""
 
     def __init__(
-        self, output: BinaryIO, log_format: LogFormat, roles: Sequence[str], clock: Clock, *, colours: bool = False
+        self, output: Output, log_format: LogFormat, roles: Sequence[str], clock: Clock, *, colours: bool = False
     ) -> None:
         self._output, self._format, self._clock = output, log_format, clock
         everyone = (SUPERVISOR, *roles)

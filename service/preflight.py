@@ -17,6 +17,7 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -72,7 +73,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class DataLock:
-    """Holds a data folder from `acquire` until `release` or the end of this process, however it ends."""
+    """Holds a data folder from `acquire` until the end of its `with` block, or of this process, however it ends."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -97,7 +98,10 @@ class DataLock:
         """Writes down who holds the folder, for whoever finds it held."""
         os.pwrite(self._descriptor, msgspec.json.encode(holder), 0)
 
-    def release(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Lets the folder go. The file stays: removing it would let two processes lock two different files."""
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)

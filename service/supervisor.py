@@ -88,7 +88,7 @@ class Supervisor:
 
     async def ready(self, name: str) -> None:
         """Waits until the kept child is ready for the first time. Raises NeverReady past its deadline."""
-        kept = self._kept[name]
+        kept, asked_at = self._kept[name], self._clock.monotonic()
         check, deadline_seconds = kept.child.is_ready, kept.child.ready_seconds
         try:
             async with asyncio.timeout(deadline_seconds):
@@ -98,6 +98,7 @@ class Supervisor:
         except TimeoutError:
             raise kept.never_ready(f"it was not ready after {deadline_seconds:.0f} s") from None
         kept.has_worked = True
+        self._log.say(f"{name} is ready after {self._clock.monotonic() - asked_at:.1f} s", child=name)
 
     async def _keep_alive(self, kept: _Kept) -> None:
         deaths = 0

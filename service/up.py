@@ -57,10 +57,10 @@ def up(data: str | None, host: str | None, port: int | None, log_format: str | N
     settings = _settings({f"MOORAGE_{name}": str(value) for name, value in options.items() if value is not None})
     try:
         folder = usable_folder(settings.tasks.data)
-        lock = DataLock.acquire(folder)
-        plan = make_plan(settings, folder)
-        lock.sign(Holder(os.getpid(), plan.address, time.time()))
-        asyncio.run(serve(plan, settings, put))
+        with DataLock.acquire(folder) as lock:
+            plan = make_plan(settings, folder)
+            lock.sign(Holder(os.getpid(), plan.address, time.time()))
+            asyncio.run(serve(plan, settings, put))
     except NeverReady as error:
         complain(f"{error}. It said last:")
         for line in error.last_lines:
@@ -69,7 +69,6 @@ def up(data: str | None, host: str | None, port: int | None, log_format: str | N
     except (Refused, BrokerUnavailable, MoorageError) as error:
         complain(str(error))
         sys.exit(1)
-    lock.release()
 
 
 def make_plan(settings: Settings, folder: Path) -> Plan:

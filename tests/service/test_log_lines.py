@@ -49,3 +49,5 @@ def test_valkey_s_own_prefix_becomes_a_level() -> None:
     wrapped = json.loads(json_line("broker", line, now=0))
     assert wrapped["level"] == "warning"
     assert wrapped["event"] == "Can't save in background: fork: Cannot allocate memory"
+    line = b"17481:signal-handler (1795344164) Received SIGTERM scheduling shutdown..."
+    assert json.loads(json_line("broker", line, now=0))["event"] == "Received SIGTERM scheduling shutdown..."

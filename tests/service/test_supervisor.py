@@ -46,7 +46,7 @@ while True:
 @pytest.fixture
 async def supervisor(captured: CapturedLog) -> Supervisor:
     roles = ["api", "beat", "worker", "broker"]
-    return Supervisor(LogStream(captured, "console", roles, SystemClock()), SystemClock())  # type: ignore[arg-type]
+    return Supervisor(LogStream(captured, "console", roles, SystemClock()), SystemClock())
 
 
 async def finish(supervisor: Supervisor, script: Callable[[], Awaitable[None]]) -> None:
