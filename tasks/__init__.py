@@ -1,1 +1,1 @@
-"""The work: Celery actors, the durable catalog, the content stores and the files between them. Knows nothing of HTTP."""
+"""The work: Celery actors, the durable catalog, content stores and the files between them. Knows nothing of HTTP."""

@@ -20,8 +20,8 @@ class SystemClock:
     """The machine's own time."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch."""
-        return time.time()
+        """Seconds since the Unix epoch, to the microsecond, so that it survives being written as RFC 3339."""
+        return round(time.time(), 6)
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary point."""

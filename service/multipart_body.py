@@ -1,0 +1,59 @@
+"""Finds the one file in a `multipart/form-data` body while it streams by. Form fields beside it are passed over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from service.errors import BadUpload
+
+MOST_PARTS = 32
+
+
+class FilePart(msgspec.Struct):
+    """What the file's part said of itself; filled in once its head has gone by."""
+
+    filename: str = ""
+    content_type: str = ""
+    seen: bool = False
+
+
+def boundary_of(content_type: str) -> str:
+    """The boundary in a Content-Type. Raises BadUpload without one."""
+    _, options = parse_options_header(content_type)
+    if not options.get("boundary"):
+        raise BadUpload("The multipart body has no boundary in its Content-Type; let your client set that header.")
+    return str(options["boundary"])
+
+
+async def file_pieces(body: AsyncIterator[bytes], boundary: str, part: FilePart) -> AsyncIterator[bytes]:
+    """The file's bytes; `part` is filled in before the first of them.
+
+    Raises BadUpload when the body is malformed, cut off, or holds no file or more than one.
+    """
+    parser = PushMultipartParser(boundary, max_segment_count=MOST_PARTS)
+    in_file = False
+    try:
+        async for piece in body:
+            for event in parser.parse(piece):
+                if isinstance(event, MultipartSegment):
+                    in_file = _begins_file(event, part)
+                elif event and in_file:
+                    yield bytes(event)
+        parser.close()
+    except MultipartError as error:
+        raise BadUpload(f"The multipart body cannot be read: {error}.") from error
+    if not part.seen:
+        raise BadUpload('The multipart body holds no file; send one with `curl -F "file=@name"`.')
+
+
+def _begins_file(segment: MultipartSegment, part: FilePart) -> bool:
+    if segment.filename is None:
+        return False
+    if part.seen:
+        raise BadUpload("The multipart body holds more than one file; send one file a request.")
+    part.seen, part.filename = True, segment.filename
+    part.content_type = segment.content_type or ""
+    return True

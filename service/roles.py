@@ -1,0 +1,58 @@
+"""The parts of Moorage, each run in the foreground of its own process: API, worker, beat."""
+
+from __future__ import annotations
+
+import os
+
+import uvicorn
+
+from observability import logs
+from observability.logs import LogSettings
+from service.settings import ServiceSettings
+from tasks.settings import TaskSettings, read
+
+ROLE_VARIABLE = "MOORAGE_ROLE"
+"""How a worker's wiring, imported by Celery, learns what its log lines are to be called."""
+
+
+def run_api() -> None:
+    """Serves HTTP until it is told to stop; open requests get a while to finish."""
+    from service.app import create_app
+
+    settings = read(ServiceSettings, os.environ)
+    logs.configure(read(LogSettings, os.environ), "api")
+    uvicorn.run(
+        create_app(settings, read(TaskSettings, os.environ)),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+    )
+
+
+def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> None:
+    """Consumes `queues` until it is told to stop."""
+    os.environ.setdefault(ROLE_VARIABLE, "worker")
+    from tasks.worker import app
+
+    arguments = ["--quiet", "worker", "--hostname", f"{'-'.join(queues)}@%h", "--queues", ",".join(queues)]
+    arguments += ["--without-gossip", "--without-mingle"]
+    if concurrency:
+        arguments += ["--concurrency", str(concurrency)]
+    if pool:
+        arguments += ["--pool", pool]
+    app.worker_main(arguments)
+
+
+def run_beat() -> None:
+    """Sends the schedule's messages until it is told to stop. One is enough; two do no harm."""
+    os.environ.setdefault(ROLE_VARIABLE, "beat")
+    from tasks.worker import app
+
+    app.start(["--quiet", "beat", "--pidfile="])

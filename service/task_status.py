@@ -1,0 +1,143 @@
+"""Status of tasks: the live record, or the catalog when Redis does not have it. Other owners' tasks do not exist."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar, cast
+
+import msgspec
+from litestar import Request, Response, Router, get
+from litestar.datastructures import State as AppState
+from litestar.params import Parameter
+
+from service.auth import any_key, principal_of
+from service.errors import NotFinished, TaskFailed
+from service.schemas import ResultAnswer, StatusAnswer, TaskList, TaskView, status_answer, task_view
+from tasks.catalog import tasks as rows
+from tasks.catalog.tasks import State
+from tasks.errors import RecordsUnavailable, TaskNotFound
+from tasks.heartbeat import ActiveTask, is_alive, read_signs
+from tasks.parts import Parts
+from tasks.records import STATUSES, Record, from_row
+
+ID_LENGTH = 36
+MOST_LISTED = 200
+
+_encode = msgspec.json.Encoder().encode
+T = TypeVar("T")
+AnyRequest = Request[Any, Any, AppState]
+
+
+async def find(parts: Parts, owner: str, task_id: str) -> Record:
+    """The owner's task. Raises TaskNotFound, or RecordsUnavailable when Redis is away and the catalog has no answer."""
+    if len(task_id) != ID_LENGTH:
+        raise TaskNotFound(task_id)
+    trouble: RecordsUnavailable | None = None
+    try:
+        record = await parts.records.get(task_id)
+    except RecordsUnavailable as error:
+        record, trouble = None, error
+    if record is None:
+        record = await _from_catalog(parts, task_id, trouble)
+    if record.owner != owner:
+        raise TaskNotFound(task_id)
+    return record
+
+
+async def _from_catalog(parts: Parts, task_id: str, trouble: RecordsUnavailable | None) -> Record:
+    async with parts.catalog.read() as connection:
+        row = await rows.get(connection, task_id)
+    if row is not None:
+        return from_row(row)
+    raise trouble or TaskNotFound(task_id)  # while Redis is away, "unknown" cannot be told from "only there"
+
+
+@get("/{task_id:str}/status", summary="How far a task is")
+async def status(request: AnyRequest, task_id: str) -> Response[StatusAnswer]:
+    """The short form, for polling: state, progress, message, and the result or the error when there is one."""
+    record = await find(request.app.state.parts, principal_of(request).owner, task_id)
+    return _json(status_answer(record))
+
+
+@get("/{task_id:str}", summary="The whole record of a task")
+async def detail(request: AnyRequest, task_id: str) -> Response[TaskView]:
+    """Everything known of a task."""
+    record = await find(request.app.state.parts, principal_of(request).owner, task_id)
+    return _json(task_view(record))
+
+
+@get("/{task_id:str}/result", summary="The result of a finished task")
+async def result(request: AnyRequest, task_id: str) -> Response[ResultAnswer]:
+    """The result; 409 with the state while there is none, and the failure's problem when there will be none."""
+    record = await find(request.app.state.parts, principal_of(request).owner, task_id)
+    if record.state == "FAILURE" and record.error is not None:
+        raise TaskFailed(record.error.type, record.error.message)
+    if record.state != "SUCCESS":
+        raise NotFinished(record.state)
+    return _json(ResultAnswer(task_id, record.state, STATUSES[record.state], record.result))
+
+
+@get("/", summary="The owner's tasks, newest first")
+async def listing(
+    request: AnyRequest,
+    of_state: Annotated[State | None, Parameter(query="state")] = None,
+    queue: str = "",
+    actor: str = "",
+    before: datetime | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=MOST_LISTED)] = 50,
+) -> Response[TaskList]:
+    """Filtered by `state`, `queue` and `actor`; `before` takes the `next_before` of the page that came before."""
+    parts: Parts = request.app.state.parts
+    owner = principal_of(request).owner
+    before_seconds = None if before is None else before.replace(tzinfo=before.tzinfo or UTC).timestamp()
+
+    def fits(record: Record) -> bool:
+        same_state = of_state is None or record.state == of_state
+        return same_state and queue in ("", record.queue) and actor in ("", record.actor)
+
+    async with parts.catalog.read() as connection:
+        durable = await rows.newest(
+            connection,
+            owner,
+            states=_stored_as(of_state),
+            queue=queue,
+            actor=actor,
+            before=before_seconds,
+            limit=limit,
+        )
+    records = {row.id: from_row(row) for row in durable}
+    active: dict[str, list[ActiveTask]] = {}
+    try:
+        live = await parts.records.get_many(list(records))
+        records |= {record.task_id: record for record in live if record is not None}
+        passing = await parts.records.owned(owner, before_seconds, fits, limit)
+        records |= {record.task_id: record for record in passing}
+        active = await _active(parts, owner)
+    except RecordsUnavailable:
+        pass  # the catalog's part of the list is still true
+    page = sorted(filter(fits, records.values()), key=lambda record: record.created_at, reverse=True)[:limit]
+    views = [task_view(record) for record in page]
+    return _json(TaskList(views, len(views), views[-1].created_at if len(views) == limit else None, active))
+
+
+def _stored_as(state: State | None) -> tuple[State, ...]:
+    """The catalog's word for a state: progress is a live record's business."""
+    if state is None:
+        return ()
+    return ("STARTED",) if state == "PROGRESS" else (state,)
+
+
+async def _active(parts: Parts, owner: str) -> dict[str, list[ActiveTask]]:
+    now = parts.clock.now()
+    signs = [sign for sign in await read_signs(parts.redis, now) if is_alive(sign, now)]
+    return {sign.hostname: [task for task in sign.active if task.owner == owner] for sign in signs}
+
+
+def _json(value: T) -> Response[T]:
+    """An answer encoded here and now: polls come by the thousand and Litestar's encoder has hooks they don't need."""
+    return cast("Response[T]", Response(_encode(value), media_type="application/json"))
+
+
+def router(path: str) -> Router:
+    """The task routes below `path`."""
+    return Router(path, route_handlers=[listing, detail, status, result], guards=[any_key], tags=["Tasks"])

@@ -1,0 +1,222 @@
+"""Uploads: bytes in, a task id out, and only when nothing can lose them any more.
+
+The order is the promise: bytes on disk (fsync, rename), then the catalog's row, then the message, then 202. Before the
+row, a crash leaves a file that the sweeper removes; after it, a task that the reconciler finishes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mimetypes
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+from litestar import Request, Response, Router, post, put
+from litestar.datastructures import State as AppState
+from litestar.params import Parameter
+from multipart import parse_options_header
+from structlog.contextvars import get_contextvars
+
+from service.auth import needs, principal_of
+from service.errors import BadUpload, ClientGone, TooManyUploads, UploadTooLarge
+from service.multipart_body import FilePart, boundary_of, file_pieces
+from service.receiving import body_pieces, receive
+from service.schemas import UploadAnswer
+from service.settings import ServiceSettings
+from tasks.catalog import tasks as rows
+from tasks.catalog import uploads
+from tasks.catalog.tasks import TaskRow
+from tasks.catalog.uploads import UploadRow
+from tasks.errors import DiskFull
+from tasks.jobs.ingest import ingest
+from tasks.parts import Parts
+from tasks.staging import StagedFile
+from tasks.stores.protocol import DEFAULT_PROFILE, Profile
+
+DEFAULT_NAME = "upload.bin"
+DEFAULT_TYPE = "application/octet-stream"
+LONGEST_NAME = 255
+MEANINGLESS_TYPES = {"", "application/x-www-form-urlencoded", DEFAULT_TYPE}
+"""What clients send when nobody told them a type; the name says more."""
+
+AnyRequest = Request[Any, Any, AppState]
+Kind = Literal["raw", "multipart"]
+Outcome = Literal["accepted", "rejected", "aborted"]
+ProfileName = Annotated[Profile, Parameter(description="Import profile of IPIP-499; it decides the CID.")]
+
+
+class UploadMetrics(Protocol):
+    """What is counted of uploads."""
+
+    def upload_started(self) -> None:
+        """One begins."""
+
+    def upload_finished(
+        self, kind: Kind, outcome: Literal["accepted", "rejected", "aborted"], size: int, s: float
+    ) -> None:
+        """It ended, after `size` bytes and `s` seconds."""
+
+
+class Slots:
+    """How many uploads one process receives at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """One of them. Raises TooManyUploads."""
+        if self._free == 0:
+            raise TooManyUploads
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+class Description(msgspec.Struct, frozen=True):
+    """What a file is called and how it is to be imported."""
+
+    filename: str
+    content_type: str
+    profile: Profile
+
+
+@post("/", status_code=202, summary="Upload a file", request_max_body_size=None)
+async def upload(
+    request: AnyRequest, filename: str | None = None, profile: ProfileName = DEFAULT_PROFILE
+) -> Response[UploadAnswer]:
+    """Takes a raw body, named by `Content-Disposition` or `?filename=`, or a multipart form with one file."""
+    content_type = request.headers.get("content-type", "")
+    if content_type.lower().startswith("multipart/form-data"):
+        return await _accept_multipart(request, boundary_of(content_type), filename, profile)
+    disposition = parse_options_header(request.headers.get("content-disposition", ""))[1].get("filename")
+    return await _accept_raw(request, filename or disposition or DEFAULT_NAME, profile)
+
+
+@put(["/", "/{filename:path}"], status_code=202, summary="Upload a file under a name", request_max_body_size=None)
+async def upload_named(
+    request: AnyRequest, filename: str = DEFAULT_NAME, profile: ProfileName = DEFAULT_PROFILE
+) -> Response[UploadAnswer]:
+    """Takes a raw body, as `curl -T` sends it."""
+    return await _accept_raw(request, filename.removeprefix("/"), profile)
+
+
+def router(path: str) -> Router:
+    """The upload routes below `path`."""
+    return Router(path, route_handlers=[upload, upload_named], guards=[needs("upload")], tags=["Uploads"])
+
+
+async def _accept_raw(request: AnyRequest, filename: str, profile: Profile) -> Response[UploadAnswer]:
+    described = Description(_checked(filename), _type_of(request.headers.get("content-type", ""), filename), profile)
+    async with _receiving(request, "raw") as (task_id, staged):
+        await receive(body_pieces(request), staged, _limit(request))
+        return await _accept(request, task_id, staged, described)
+
+
+async def _accept_multipart(
+    request: AnyRequest, boundary: str, filename: str | None, profile: Profile
+) -> Response[UploadAnswer]:
+    part = FilePart()
+    async with _receiving(request, "multipart") as (task_id, staged):
+        await receive(file_pieces(body_pieces(request), boundary, part), staged, _limit(request))
+        name = _checked(filename or part.filename or DEFAULT_NAME)
+        described = Description(name, _type_of(part.content_type, name), profile)
+        return await _accept(request, task_id, staged, described)
+
+
+@asynccontextmanager
+async def _receiving(request: AnyRequest, kind: Kind) -> AsyncIterator[tuple[str, StagedFile]]:
+    """A task id and its staged file, within the limits; whatever goes wrong inside leaves nothing of the file.
+
+    Once it is sealed it is the sweeper's to judge: a commit that seemed to fail may have been made.
+    """
+    parts: Parts = request.app.state.parts
+    metrics: UploadMetrics = request.app.state.metrics
+    with request.app.state.slots.taken():
+        await _check_room(request, parts)
+        task_id = str(uuid.uuid4())
+        staged = await parts.staging.create(task_id)
+        began = time.perf_counter()
+        outcome: Outcome = "aborted"
+        metrics.upload_started()
+        try:
+            yield task_id, staged
+            outcome = "accepted"
+        except (BadUpload, UploadTooLarge, DiskFull):
+            outcome = "rejected"
+            raise
+        finally:
+            await (staged.close() if staged.sealed else staged.discard())
+            metrics.upload_finished(kind, outcome, staged.size_bytes, time.perf_counter() - began)
+
+
+async def _check_room(request: AnyRequest, parts: Parts) -> None:
+    """Refuses by what the headers say, before a byte is read."""
+    announced_bytes = _content_length(request)
+    limit_bytes = _limit(request)
+    if limit_bytes and announced_bytes > limit_bytes:
+        raise UploadTooLarge(limit_bytes)
+    settings: ServiceSettings = request.app.state.settings
+    if await parts.staging.free_bytes() < announced_bytes + settings.min_free_bytes:
+        raise DiskFull
+
+
+async def _accept(
+    request: AnyRequest, task_id: str, staged: StagedFile, described: Description
+) -> Response[UploadAnswer]:
+    """Makes the received file an accepted upload."""
+    parts: Parts = request.app.state.parts
+    announced_bytes = _content_length(request)
+    if announced_bytes and staged.size_bytes > announced_bytes:
+        raise ClientGone  # not reached with a server that holds clients to their Content-Length
+    await staged.seal()
+    owner, now = principal_of(request).owner, parts.clock.now()
+    arguments = {**msgspec.structs.asdict(described), "size_bytes": staged.size_bytes}
+    row = TaskRow(
+        id=task_id,
+        owner=owner,
+        actor=ingest.name,
+        queue=ingest.queue,
+        arguments=ingest.check(arguments),
+        context={"request_id": str(get_contextvars().get("request_id", ""))},
+        due_at=now,
+        created_at=now,
+    )
+    async with parts.catalog.write() as transaction:
+        await rows.add(transaction, row)
+        await uploads.add(transaction, UploadRow(task_id=task_id, owner=owner, created_at=now, **arguments))
+    await parts.dispatcher.hint(row)
+    status_url = f"/api/v1/tasks/{task_id}/status"
+    answer = UploadAnswer(task_id, "PENDING", described.filename, staged.size_bytes, status_url)
+    return Response(answer, status_code=202, headers={"Location": f"/api/v1/tasks/{task_id}"})
+
+
+def _limit(request: AnyRequest) -> int:
+    settings: ServiceSettings = request.app.state.settings
+    return settings.max_upload_bytes
+
+
+def _content_length(request: AnyRequest) -> int:
+    text = request.headers.get("content-length", "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _checked(filename: str) -> str:
+    """The name as it is. It is data: no folder is made of it and no file is called by it. Raises BadUpload."""
+    if not filename or len(filename) > LONGEST_NAME:
+        raise BadUpload(f"A file name has 1 to {LONGEST_NAME} characters.")
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in filename):
+        raise BadUpload("A file name has no control characters.")
+    return filename
+
+
+def _type_of(said: str, filename: str) -> str:
+    if said.lower() in MEANINGLESS_TYPES:
+        return mimetypes.guess_type(filename, strict=False)[0] or DEFAULT_TYPE
+    return said[:255]

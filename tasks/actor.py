@@ -1,0 +1,107 @@
+"""Declares actors: functions that run in a worker, with their options checked when the program starts.
+
+    @actor(queue=UPLOAD, durable=True)
+    async def ingest(job: Job, profile: str) -> Ingested: ...
+
+A durable actor's tasks are rows of the catalog and survive everything; another's live in Redis. An actor is a Celery
+task underneath, with its results, signals and remote control.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from celery import Task
+
+from tasks import bridge
+from tasks.app import app
+from tasks.errors import InvalidArguments
+from tasks.job import Job
+from tasks.queues import QUEUES
+from tasks.retries import RetryPolicy
+from tasks.runner import Delivery, perform
+
+Body = Callable[..., Awaitable[Any]]
+
+
+class Actor:
+    """A declared actor: its options, and the check of its arguments."""
+
+    def __init__(self, body: Body, *, queue: str, durable: bool, retries: RetryPolicy, keep_result: bool) -> None:
+        if queue not in QUEUES:
+            raise ValueError(f"actor {body.__name__}: no queue {queue!r}; there are {', '.join(QUEUES)}")
+        self.name, self.queue, self.durable, self.retries = body.__name__, queue, durable, retries
+        self.body = body
+        self.keep_result = keep_result
+        self._shape = _arguments_shape(body)
+
+    def check(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments as the body's annotations say. Raises InvalidArguments."""
+        try:
+            return msgspec.structs.asdict(msgspec.convert(arguments, self._shape))
+        except msgspec.ValidationError as error:
+            raise InvalidArguments(self.name, str(error)) from error
+
+
+ACTORS: dict[str, Actor] = {}
+"""Every actor by name, once the modules that declare them are imported."""
+
+
+def actor(
+    *,
+    queue: str,
+    durable: bool = False,
+    max_retries: int = 3,
+    min_backoff_seconds: float = 1.0,
+    max_backoff_seconds: float = 60.0,
+    never_retry: tuple[type[Exception], ...] = (),
+    keep_result: bool = True,
+) -> Callable[[Body], Actor]:
+    """Makes an async function an actor.
+
+    `keep_result=False` is for the schedule's jobs: nobody asks for their outcome, so no record or result is kept.
+    Raises ValueError at import for an unknown queue, TypeError for an unannotated argument.
+    """
+    retries = RetryPolicy(
+        max_retries=max_retries,
+        min_backoff_seconds=min_backoff_seconds,
+        max_backoff_seconds=max_backoff_seconds,
+        never_retry=(InvalidArguments, *never_retry),
+    )
+
+    def declare(body: Body) -> Actor:
+        declared = Actor(body, queue=queue, durable=durable, retries=retries, keep_result=keep_result)
+        ACTORS[declared.name] = declared
+
+        def run(task: Task[..., Any], /, **arguments: Any) -> Any:
+            request = task.request
+            assert request.id is not None
+            delivery = Delivery(task_id=request.id, attempt=request.retries, context=_context(request))
+            return bridge.run(lambda parts: perform(parts, declared, delivery, arguments))
+
+        run.__name__, run.__doc__ = declared.name, body.__doc__
+        app.task(name=declared.name, bind=True, ignore_result=not keep_result, typing=False)(run)
+        return declared
+
+    return declare
+
+
+def _context(request: Any) -> dict[str, str]:
+    return dict((request.headers or {}).get("moorage_context") or {})
+
+
+def _arguments_shape(body: Body) -> type[msgspec.Struct]:
+    hints = typing.get_type_hints(body, include_extras=True)
+    fields: list[Any] = []
+    for parameter in inspect.signature(body).parameters.values():
+        if hints.get(parameter.name) is Job:
+            continue
+        if parameter.name not in hints:
+            raise TypeError(f"actor {body.__name__}: argument {parameter.name} has no type")
+        field = (parameter.name, hints[parameter.name])
+        fields.append(field if parameter.default is parameter.empty else (*field, parameter.default))
+    return msgspec.defstruct(f"{body.__name__}_arguments", fields, forbid_unknown_fields=True, kw_only=True)

@@ -1,0 +1,55 @@
+"""The Celery application. Importing it connects to nothing and reads nothing; `configure` makes it usable."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from tasks.queues import QUEUES, UPKEEP
+from tasks.schedule import beat_schedule
+from tasks.settings import TaskSettings
+
+app = Celery("moorage", include=["tasks.jobs.ingest", "tasks.jobs.upkeep", "tasks.jobs.diagnostics"])
+
+SOCKET_OPTIONS = {"socket_keepalive": True, "socket_connect_timeout": 5.0, "health_check_interval": 25}
+
+
+def configure(settings: TaskSettings) -> Celery:
+    """Sets the application up for these settings; nothing is connected yet."""
+    app.conf.update(
+        broker_url=celery_url(settings.broker_url or settings.redis_url),
+        result_backend=celery_url(settings.result_backend_url or settings.redis_url),
+        broker_transport_options=SOCKET_OPTIONS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        result_backend_transport_options=SOCKET_OPTIONS,
+        redis_backend_health_check_interval=25,
+        result_expires=settings.record_ttl_seconds,
+        accept_content=["json"],
+        result_accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+        task_default_queue=UPKEEP,
+        task_acks_late=True,  # a killed worker's message comes back; the catalog keeps it from counting twice
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_max_tasks_per_child=1_000,  # heeded by prefork
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        beat_schedule=beat_schedule(),
+        beat_scheduler="celery.beat:Scheduler",  # in memory: every entry may run again after a restart
+        enable_utc=True,
+    )
+    return app
+
+
+def celery_url(redis_url: str) -> str:
+    """kombu's spelling of a redis-py URL: a unix socket is `redis+socket:///path?virtual_host=0` there."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    database = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair).get("db", "0")
+    return f"redis+socket://{parts.path}?virtual_host={database}"

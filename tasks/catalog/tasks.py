@@ -1,0 +1,227 @@
+"""Rows of `tasks`: what was accepted, who holds it, how it ended. Each change is one conditional statement.
+
+    PENDING ──claim──▶ STARTED ──succeed──▶ SUCCESS
+       ▲                 │  ├───fail──────▶ FAILURE   (a dead letter)
+       │                 │  └───retry─────▶ RETRY ──claim──▶ STARTED
+       └──release, or the lease ran out ──┘
+
+A holder is known by its lease token: `succeed`, `fail`, `retry` and `release` change nothing, and answer False, once
+another worker has claimed the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import RowMapping, and_, func, insert, or_, select, update
+from sqlalchemy.engine import CursorResult
+
+from tasks.catalog.engine import Transaction
+from tasks.catalog.mapping import as_struct
+from tasks.catalog.schema import tasks
+
+State = Literal["PENDING", "STARTED", "PROGRESS", "RETRY", "SUCCESS", "FAILURE", "REVOKED"]
+"""PROGRESS is a live record's finer word for STARTED; a row never holds it."""
+
+FINISHED: tuple[State, ...] = ("SUCCESS", "FAILURE", "REVOKED")
+WAITING: tuple[State, ...] = ("PENDING", "RETRY")
+
+
+class TaskError(msgspec.Struct, frozen=True):
+    """Why a task failed, safe to show: the error's type and one sentence."""
+
+    type: str
+    message: str
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `tasks`."""
+
+    id: str
+    owner: str
+    actor: str
+    queue: str
+    arguments: dict[str, Any]
+    context: dict[str, str] = {}
+    state: State = "PENDING"
+    attempt: int = 0
+    starts: int = 0
+    lease_token: str | None = None
+    lease_expires_at: float | None = None
+    due_at: float
+    dispatches: int = 0
+    dispatched_at: float | None = None
+    result: Any = None
+    error: TaskError | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+async def add(transaction: Transaction, row: TaskRow) -> None:
+    """Accepts a task."""
+    await transaction.execute(insert(tasks).values(msgspec.to_builtins(row)))
+
+
+async def get(connection: Transaction, task_id: str) -> TaskRow | None:
+    """One task, whoever owns it."""
+    found = (await connection.execute(select(tasks).where(tasks.c.id == task_id))).mappings().one_or_none()
+    return None if found is None else _row(found)
+
+
+async def newest(
+    connection: Transaction,
+    owner: str,
+    *,
+    states: Sequence[State] = (),
+    queue: str = "",
+    actor: str = "",
+    before: float | None = None,
+    limit: int = 50,
+) -> list[TaskRow]:
+    """The owner's tasks, newest first; `before` is a `created_at` in seconds, not included."""
+    query = select(tasks).where(tasks.c.owner == owner).order_by(tasks.c.created_at.desc(), tasks.c.id).limit(limit)
+    if states:
+        query = query.where(tasks.c.state.in_(states))
+    if queue:
+        query = query.where(tasks.c.queue == queue)
+    if actor:
+        query = query.where(tasks.c.actor == actor)
+    if before is not None:
+        query = query.where(tasks.c.created_at < before)
+    return [_row(found) for found in (await connection.execute(query)).mappings()]
+
+
+async def claim(transaction: Transaction, task_id: str, token: str, now: float, lease_seconds: float) -> TaskRow | None:
+    """Takes the task, if it waits or its holder's lease ran out. None when it is finished, held or unknown."""
+    free = or_(
+        tasks.c.state.in_(WAITING),
+        and_(tasks.c.state == "STARTED", tasks.c.lease_expires_at < now),
+    )
+    statement = (
+        update(tasks)
+        .where(tasks.c.id == task_id, free)
+        .values(
+            state="STARTED",
+            starts=tasks.c.starts + 1,
+            lease_token=token,
+            lease_expires_at=now + lease_seconds,
+            started_at=func.coalesce(tasks.c.started_at, now),
+        )
+        .returning(tasks)
+    )
+    found = (await transaction.execute(statement)).mappings().one_or_none()
+    return None if found is None else _row(found)
+
+
+async def renew(transaction: Transaction, tokens: Iterable[str], expires_at: float) -> set[str]:
+    """Extends leases; returns the tokens that still hold their task."""
+    statement = (
+        update(tasks)
+        .where(tasks.c.lease_token.in_(list(tokens)), tasks.c.state == "STARTED")
+        .values(lease_expires_at=expires_at)
+        .returning(tasks.c.lease_token)
+    )
+    return set((await transaction.execute(statement)).scalars())
+
+
+async def succeed(transaction: Transaction, task_id: str, token: str, result: Any, now: float) -> bool:
+    """Finishes a held task well. False: the lease was lost, and whatever else this transaction did must not commit."""
+    return await _settle(transaction, task_id, token, state="SUCCESS", result=result, finished_at=now)
+
+
+async def fail(transaction: Transaction, task_id: str, token: str, error: TaskError, now: float) -> bool:
+    """Finishes a held task as a dead letter."""
+    return await _settle(
+        transaction, task_id, token, state="FAILURE", error=msgspec.to_builtins(error), finished_at=now
+    )
+
+
+async def retry(transaction: Transaction, task_id: str, token: str, error: TaskError, due_at: float) -> bool:
+    """Puts a held task back to wait until `due_at`, its error kept for readers."""
+    return await _settle(
+        transaction,
+        task_id,
+        token,
+        state="RETRY",
+        attempt=tasks.c.attempt + 1,
+        error=msgspec.to_builtins(error),
+        due_at=due_at,
+        dispatched_at=None,
+    )
+
+
+async def release(transaction: Transaction, task_id: str, token: str, now: float) -> bool:
+    """Hands a held task back untouched, for another worker to start over."""
+    return await _settle(transaction, task_id, token, state="PENDING", due_at=now, dispatched_at=None)
+
+
+async def release_expired(transaction: Transaction, now: float, limit: int = 500) -> list[TaskRow]:
+    """Makes tasks whose holders died wait again; returns them."""
+    dead = (
+        select(tasks.c.id)
+        .where(tasks.c.state == "STARTED", tasks.c.lease_expires_at < now)
+        .limit(limit)
+        .scalar_subquery()
+    )
+    statement = (
+        update(tasks)
+        .where(tasks.c.id.in_(dead), tasks.c.state == "STARTED", tasks.c.lease_expires_at < now)
+        .values(state="PENDING", lease_token=None, lease_expires_at=None, due_at=now, dispatched_at=None)
+        .returning(tasks)
+    )
+    return [_row(found) for found in (await transaction.execute(statement)).mappings()]
+
+
+async def fail_waiting(transaction: Transaction, task_id: str, error: TaskError, now: float) -> bool:
+    """Dead-letters a task that nobody holds."""
+    statement = (
+        update(tasks)
+        .where(tasks.c.id == task_id, tasks.c.state.in_(WAITING))
+        .values(state="FAILURE", error=msgspec.to_builtins(error), finished_at=now)
+    )
+    return _changed(await transaction.execute(statement))
+
+
+async def waiting(connection: Transaction, due_before: float, limit: int = 500) -> list[TaskRow]:
+    """Tasks that should be running by now or have a message on its way, the longest waiting first."""
+    query = (
+        select(tasks)
+        .where(tasks.c.state.in_(WAITING), tasks.c.due_at < due_before)
+        .order_by(tasks.c.due_at)
+        .limit(limit)
+    )
+    return [_row(found) for found in (await connection.execute(query)).mappings()]
+
+
+async def mark_dispatched(transaction: Transaction, task_ids: Sequence[str], now: float) -> None:
+    """Notes that messages for these tasks were sent at `now`."""
+    statement = (
+        update(tasks).where(tasks.c.id.in_(task_ids)).values(dispatched_at=now, dispatches=tasks.c.dispatches + 1)
+    )
+    await transaction.execute(statement)
+
+
+async def known(connection: Transaction, task_ids: Sequence[str]) -> dict[str, State]:
+    """The states of those of `task_ids` that exist."""
+    found = await connection.execute(select(tasks.c.id, tasks.c.state).where(tasks.c.id.in_(task_ids)))
+    return {row.id: row.state for row in found}
+
+
+async def _settle(transaction: Transaction, task_id: str, token: str, **values: Any) -> bool:
+    statement = (
+        update(tasks)
+        .where(tasks.c.id == task_id, tasks.c.lease_token == token, tasks.c.state == "STARTED")
+        .values(lease_token=None, lease_expires_at=None, **values)
+    )
+    return _changed(await transaction.execute(statement))
+
+
+def _changed(result: CursorResult[Any]) -> bool:
+    return result.rowcount == 1
+
+
+def _row(found: RowMapping) -> TaskRow:
+    return as_struct(found, TaskRow)

@@ -1,0 +1,1 @@
+"""The actors: what workers do."""

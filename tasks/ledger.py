@@ -1,0 +1,214 @@
+"""Where a run of a task is written down: when it begins and how it ends, for durable tasks and for others.
+
+The order at a durable task's end is catalog, then record: what a poller sees has been committed. Redis being away costs
+the view, never the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import structlog
+
+from tasks.catalog import tasks as rows
+from tasks.catalog.tasks import TaskError, TaskRow
+from tasks.errors import LeaseLost, MoorageError, RecordsUnavailable
+from tasks.job import Effect
+from tasks.records import Record, from_row
+
+if TYPE_CHECKING:
+    from tasks.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+
+class Ledger(Protocol):
+    """The book-keeping of one run."""
+
+    record: Record
+
+    def holding(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Keeps the task this run's own while the block runs. Raises LeaseLost from it when it is not any more."""
+
+    async def succeed(self, result: Any, effects: Sequence[Effect]) -> None:
+        """Writes down a result together with its effects. Raises LeaseLost."""
+
+    async def retry(self, error: TaskError, delay_seconds: float) -> None:
+        """Writes down a failure that will be tried again, and sends the next try. Raises LeaseLost."""
+
+    async def fail(self, error: TaskError) -> None:
+        """Writes down the failure as a dead letter. Raises LeaseLost."""
+
+    async def hand_back(self) -> None:
+        """Gives the task back for another worker to start over."""
+
+
+def describe(error: BaseException) -> TaskError:
+    """What may be shown of an error: our own sentences, of others only the type."""
+    if isinstance(error, MoorageError):
+        return TaskError(type(error).__name__, str(error))
+    return TaskError(type(error).__name__, "an unexpected error; the worker's log has it under this task's id")
+
+
+class DurableLedger:
+    """A row of the catalog under a lease, with a live record in front of it."""
+
+    def __init__(self, parts: Parts, row: TaskRow, token: str) -> None:
+        self._parts, self._row, self._token = parts, row, token
+        self.record = from_row(row)
+
+    @classmethod
+    async def begin(cls, parts: Parts, task_id: str) -> DurableLedger | None:
+        """Claims the task. None when there is nothing to do: it is finished, held by a live worker, or unknown."""
+        token = str(uuid.uuid4())
+        async with parts.catalog.write() as transaction:
+            row = await rows.claim(transaction, task_id, token, parts.clock.now(), parts.leases.lease_seconds)
+        if row is not None:
+            ledger = cls(parts, row, token)
+            await show(parts, ledger.record)
+            return ledger
+        async with parts.catalog.read() as connection:
+            row = await rows.get(connection, task_id)
+        if row is not None and row.state in rows.FINISHED:
+            await show(parts, from_row(row))
+        log.info("task.not_claimed", task_id=task_id, state=row.state if row else "unknown")
+        return None
+
+    @asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        """Renews the lease while the block runs."""
+        async with self._parts.leases.holding(self._token) as lease:
+            try:
+                yield
+            except asyncio.CancelledError:
+                if lease.lost:
+                    raise LeaseLost(self._row.id) from None
+                raise
+
+    async def succeed(self, result: Any, effects: Sequence[Effect]) -> None:
+        """One commit: SUCCESS, the result and the effects."""
+        now = self._parts.clock.now()
+        async with self._parts.catalog.write() as transaction:
+            self._kept(await rows.succeed(transaction, self._row.id, self._token, result, now))
+            for effect in effects:
+                await effect(transaction)
+        await self._show(state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
+
+    async def retry(self, error: TaskError, delay_seconds: float) -> None:
+        """The row waits until it is due; its message is sent at once, with that time."""
+        due_at = self._parts.clock.now() + delay_seconds
+        async with self._parts.catalog.write() as transaction:
+            self._kept(await rows.retry(transaction, self._row.id, self._token, error, due_at))
+        attempt = self._row.attempt + 1
+        await self._show(state="RETRY", attempt=attempt, error=error)
+        await self._parts.dispatcher.hint(msgspec.structs.replace(self._row, attempt=attempt, due_at=due_at))
+
+    async def fail(self, error: TaskError) -> None:
+        """The row becomes a dead letter."""
+        now = self._parts.clock.now()
+        async with self._parts.catalog.write() as transaction:
+            self._kept(await rows.fail(transaction, self._row.id, self._token, error, now))
+        await self._show(state="FAILURE", error=error, finished_at=now)
+
+    async def hand_back(self) -> None:
+        """The row waits again and its message is sent anew."""
+        now = self._parts.clock.now()
+        async with self._parts.catalog.write() as transaction:
+            self._kept(await rows.release(transaction, self._row.id, self._token, now))
+        await self._show(state="PENDING")
+        await self._parts.dispatcher.hint(msgspec.structs.replace(self._row, state="PENDING", due_at=now))
+
+    def _kept(self, changed: bool) -> None:
+        if not changed:
+            raise LeaseLost(self._row.id)
+
+    async def _show(self, **changes: Any) -> None:
+        await show(self._parts, msgspec.structs.replace(self.record, **changes))
+
+
+class RecordLedger:
+    """A live record and nothing else; a row only when the task dies."""
+
+    def __init__(self, parts: Parts, record: Record, arguments: dict[str, Any], context: dict[str, str]) -> None:
+        self._parts, self._arguments, self._context = parts, arguments, context
+        self.record = record
+
+    @classmethod
+    async def begin(
+        cls, parts: Parts, sent: Record, arguments: dict[str, Any], context: dict[str, str]
+    ) -> RecordLedger | None:
+        """Starts the task. `sent` stands in for a record that Redis has lost. None when it is finished."""
+        found = await parts.records.get(sent.task_id) or sent
+        if found.finished:
+            return None
+        started_at = found.started_at or parts.clock.now()
+        record = msgspec.structs.replace(
+            found, state="STARTED", starts=found.starts + 1, attempt=sent.attempt, started_at=started_at
+        )
+        await show(parts, record)
+        return cls(parts, record, arguments, context)
+
+    @asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        """Nobody else can have it: its message is this worker's until it is acknowledged."""
+        yield
+
+    async def succeed(self, result: Any, effects: Sequence[Effect]) -> None:
+        """The record says SUCCESS."""
+        if effects:
+            async with self._parts.catalog.write() as transaction:
+                for effect in effects:
+                    await effect(transaction)
+        now = self._parts.clock.now()
+        await self._show(state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
+
+    async def retry(self, error: TaskError, delay_seconds: float) -> None:
+        """The next message is sent with its time."""
+        record = await self._show(state="RETRY", attempt=self.record.attempt + 1, error=error)
+        await self._parts.dispatcher.send(record, self._arguments, self._context, delay_seconds=delay_seconds)
+
+    async def fail(self, error: TaskError) -> None:
+        """The task gets its row, as a dead letter."""
+        record = await self._show(state="FAILURE", error=error, finished_at=self._parts.clock.now())
+        row = TaskRow(
+            id=record.task_id,
+            owner=record.owner,
+            actor=record.actor,
+            queue=record.queue,
+            arguments=self._arguments,
+            context=self._context,
+            state="FAILURE",
+            attempt=record.attempt,
+            starts=record.starts,
+            due_at=record.created_at,
+            error=error,
+            created_at=record.created_at,
+            started_at=record.started_at,
+            finished_at=record.finished_at,
+        )
+        async with self._parts.catalog.write() as transaction:
+            await rows.add(transaction, row)
+
+    async def hand_back(self) -> None:
+        """The message is sent anew."""
+        record = await self._show(state="PENDING")
+        await self._parts.dispatcher.send(record, self._arguments, self._context)
+
+    async def _show(self, **changes: Any) -> Record:
+        record = msgspec.structs.replace(self.record, **changes)
+        await show(self._parts, record)
+        return record
+
+
+async def show(parts: Parts, record: Record) -> None:
+    """Writes a live record as far as Redis is there to take it."""
+    try:
+        await parts.records.write(record)
+    except RecordsUnavailable:
+        log.warning("record.not_written", task_id=record.task_id, state=record.state)

@@ -1,0 +1,179 @@
+"""Live records: what a poller sees of a task, in Redis, written by whoever runs it.
+
+For a durable task the catalog is the truth and its record a view of it that is dropped a minute after nobody renews it,
+so that it can be stale for a minute at most. For other tasks the record is all there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib import resources
+from typing import Any, Literal
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import RedisError
+
+from tasks.catalog.tasks import FINISHED, State, TaskError, TaskRow
+from tasks.errors import RecordsUnavailable
+
+UNFINISHED_TTL_SECONDS = 60.0
+"""How long a durable task's unfinished record outlives its last report. Reports come every few seconds."""
+
+KEPT_PER_OWNER = 1_000
+"""How many of an owner's Redis-only tasks are listed."""
+
+_FINISHED_RANK = 10**12
+_PHASES = {"STARTED": 1, "PROGRESS": 2, "PENDING": 4, "RETRY": 4}
+
+Status = Literal["pending", "processing", "retrying", "completed", "failed", "cancelled"]
+STATUSES: dict[State, Status] = {
+    "PENDING": "pending",
+    "STARTED": "processing",
+    "PROGRESS": "processing",
+    "RETRY": "retrying",
+    "SUCCESS": "completed",
+    "FAILURE": "failed",
+    "REVOKED": "cancelled",
+}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a task. `progress` is 0–100; times are seconds since the Unix epoch."""
+
+    task_id: str
+    owner: str
+    actor: str
+    queue: str
+    durable: bool
+    state: State = "PENDING"
+    attempt: int = 0
+    starts: int = 0
+    progress: float = 0.0
+    message: str = ""
+    result: Any = None
+    error: TaskError | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    rank: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it will never change again."""
+        return self.state in FINISHED
+
+
+def from_row(row: TaskRow) -> Record:
+    """The record of a durable task as the catalog knows it."""
+    return Record(
+        task_id=row.id,
+        owner=row.owner,
+        actor=row.actor,
+        queue=row.queue,
+        durable=True,
+        state=row.state,
+        attempt=row.attempt,
+        starts=row.starts,
+        progress=100.0 if row.state == "SUCCESS" else 0.0,
+        result=row.result,
+        error=row.error,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def rank(record: Record) -> int:
+    """How far on a record is: of two records of one task the higher is the truth."""
+    return _FINISHED_RANK if record.finished else record.starts * 10 + _PHASES[record.state]
+
+
+def record_key(task_id: str) -> str:
+    """Where a record is kept."""
+    return f"moorage:task:{task_id}"
+
+
+def owner_key(owner: str) -> str:
+    """Where the ids of an owner's Redis-only tasks are kept, scored by their time."""
+    return f"moorage:owner:{owner}:tasks"
+
+
+class Records:
+    """Reads and writes live records on one connection pool. Readers that come together share a round trip."""
+
+    def __init__(self, redis: Redis, ttl_seconds: float) -> None:
+        self._redis = redis
+        self._ttl_seconds = ttl_seconds
+        self._write = redis.register_script(resources.files("tasks").joinpath("lua/write_record.lua").read_text())
+        self._decoder = msgspec.json.Decoder(Record)
+        self._asked: dict[str, asyncio.Future[Record | None]] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    def stage(self, pipeline: Pipeline, record: Record) -> None:
+        """Adds the creation of a record to a pipeline; a record that is already there is kept."""
+        body, ttl_milliseconds = self._encoded(record)
+        pipeline.set(record_key(record.task_id), body, px=ttl_milliseconds, nx=True)
+        if not record.durable:
+            pipeline.zadd(owner_key(record.owner), {record.task_id: record.created_at})
+            pipeline.zremrangebyrank(owner_key(record.owner), 0, -KEPT_PER_OWNER - 1)
+            pipeline.expire(owner_key(record.owner), int(self._ttl_seconds))
+
+    async def write(self, record: Record) -> bool:
+        """Writes a record unless a later one is there; False in that case. Raises RecordsUnavailable."""
+        body, ttl_milliseconds = self._encoded(record)
+        try:
+            return bool(
+                await self._write(keys=[record_key(record.task_id)], args=[body, rank(record), ttl_milliseconds])
+            )
+        except (RedisError, OSError) as error:
+            raise RecordsUnavailable from error
+
+    async def get(self, task_id: str) -> Record | None:
+        """One record, or None when Redis does not have it. Raises RecordsUnavailable."""
+        answer = self._asked.get(task_id)
+        if answer is None:
+            answer = self._asked[task_id] = asyncio.get_running_loop().create_future()
+            if self._reader is None or self._reader.done():
+                self._reader = asyncio.create_task(self._answer())
+        return await asyncio.shield(answer)  # several readers may wait on it: one that leaves must not cancel it
+
+    async def get_many(self, task_ids: list[str]) -> list[Record | None]:
+        """Records in the order asked for. Raises RecordsUnavailable."""
+        if not task_ids:
+            return []
+        try:
+            bodies = await self._redis.mget([record_key(task_id) for task_id in task_ids])
+        except (RedisError, OSError) as error:
+            raise RecordsUnavailable from error
+        return [None if body is None else self._decoder.decode(body) for body in bodies]
+
+    async def owned(self, owner: str, before: float | None, keep: Callable[[Record], bool], limit: int) -> list[Record]:
+        """The owner's Redis-only tasks that `keep` accepts, newest first. Raises RecordsUnavailable."""
+        newest = f"({before}" if before is not None else "+inf"
+        try:
+            ids: Any = await self._redis.zrevrangebyscore(owner_key(owner), newest, "-inf")
+        except (RedisError, OSError) as error:
+            raise RecordsUnavailable from error
+        found = await self.get_many([task_id.decode() for task_id in ids])
+        return [record for record in found if record is not None and keep(record)][:limit]
+
+    def _encoded(self, record: Record) -> tuple[bytes, int]:
+        passing = record.durable and not record.finished
+        ttl_seconds = UNFINISHED_TTL_SECONDS if passing else self._ttl_seconds
+        return msgspec.json.encode(msgspec.structs.replace(record, rank=rank(record))), int(ttl_seconds * 1000)
+
+    async def _answer(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            try:
+                records = await self.get_many(list(asked))
+            except RecordsUnavailable as error:
+                for answer in asked.values():
+                    answer.set_exception(error)
+                    answer.exception()  # seen: a reader that has left must not make asyncio complain
+                continue
+            for answer, record in zip(asked.values(), records, strict=True):
+                answer.set_result(record)

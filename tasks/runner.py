@@ -1,0 +1,138 @@
+"""Runs one delivery of one task: begin, body, end. Everything Celery's tracer sees of it is the outcome.
+
+A result is returned, a failure raised, a failure to be tried again raised as Celery's Retry; and Ignore stands for "not
+ours to finish": finished before, held by another worker, handed back because this one stops, or not to be written down
+now, so that the reconciler will bring it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from celery.exceptions import Ignore, Retry
+
+from tasks.errors import CatalogUnavailable, DiskFull, LeaseLost, RecordsUnavailable
+from tasks.job import Job
+from tasks.ledger import DurableLedger, Ledger, RecordLedger, describe, show
+from tasks.records import Record
+
+if TYPE_CHECKING:
+    from tasks.actor import Actor
+    from tasks.parts import Parts
+
+REPORT_SECONDS = 0.2
+"""How often progress is published while it changes."""
+
+RENEW_SECONDS = 15.0
+"""How often an unchanged record is published again, so that it does not expire."""
+
+NOT_WRITTEN_DOWN = (CatalogUnavailable, RecordsUnavailable, DiskFull)
+
+log = structlog.get_logger(__name__)
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the message said beside the arguments."""
+
+    task_id: str
+    attempt: int
+    context: dict[str, str]
+
+
+async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Any:
+    """Runs the task to its outcome, see above."""
+    if not actor.keep_result:
+        job = Job(parts, task_id=delivery.task_id, owner="", attempt=delivery.attempt)
+        return msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
+    ledger = await _begin(parts, actor, delivery, arguments)
+    if ledger is None:
+        raise Ignore
+    try:
+        return await _run(parts, actor, ledger, arguments)
+    except LeaseLost:
+        log.warning("task.lease_lost", task_id=delivery.task_id)
+        raise Ignore from None
+    except asyncio.CancelledError:
+        with contextlib.suppress(LeaseLost, *NOT_WRITTEN_DOWN):  # the reconciler finds what could not be handed back
+            await ledger.hand_back()
+            log.info("task.handed_back", task_id=delivery.task_id)
+        raise Ignore from None
+
+
+async def _begin(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Ledger | None:
+    if actor.durable:
+        return await DurableLedger.begin(parts, delivery.task_id)
+    sent = Record(
+        task_id=delivery.task_id,
+        owner=delivery.context.get("owner_id", ""),
+        actor=actor.name,
+        queue=actor.queue,
+        durable=False,
+        attempt=delivery.attempt,
+        created_at=parts.clock.now(),
+    )
+    return await RecordLedger.begin(parts, sent, arguments, delivery.context)
+
+
+async def _run(parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, Any]) -> Any:
+    record = ledger.record
+    job = Job(parts, task_id=record.task_id, owner=record.owner, attempt=record.attempt)
+    try:
+        async with ledger.holding(), _reporting(parts, record, job):
+            result = msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
+    except LeaseLost:
+        raise
+    except Exception as error:
+        await _after_failure(parts, actor, ledger, error)
+        raise
+    await _written_down(ledger.succeed(result, job.effects))
+    return result
+
+
+async def _after_failure(parts: Parts, actor: Actor, ledger: Ledger, error: Exception) -> None:
+    """Writes the failure down. Raises Retry when it will be tried again."""
+    delay_seconds = actor.retries.delay_seconds(error, ledger.record.attempt, random)
+    if delay_seconds is None:
+        await _written_down(ledger.fail(describe(error)))
+        return
+    await _written_down(ledger.retry(describe(error), delay_seconds))
+    due_at = datetime.fromtimestamp(parts.clock.now() + delay_seconds, UTC)
+    raise Retry(str(error), error, due_at) from error
+
+
+async def _written_down(writing: Any) -> None:
+    try:
+        await writing
+    except NOT_WRITTEN_DOWN as error:
+        log.warning("task.not_written_down", reason=type(error).__name__)
+        raise Ignore from error
+
+
+@asynccontextmanager
+async def _reporting(parts: Parts, record: Record, job: Job) -> AsyncIterator[None]:
+    """Publishes the job's progress a few times a second while the block runs."""
+    reporter = asyncio.create_task(_report(parts, record, job))
+    try:
+        yield
+    finally:
+        reporter.cancel()
+
+
+async def _report(parts: Parts, record: Record, job: Job) -> None:
+    published = 0
+    renew_at = parts.clock.monotonic() + RENEW_SECONDS
+    while True:
+        await asyncio.sleep(REPORT_SECONDS)
+        if job.reports == published and parts.clock.monotonic() < renew_at:
+            continue
+        published, renew_at = job.reports, parts.clock.monotonic() + RENEW_SECONDS
+        state = "PROGRESS" if job.reports else "STARTED"
+        await show(parts, msgspec.structs.replace(record, state=state, progress=job.percent, message=job.message))

@@ -1,0 +1,177 @@
+"""Temp files of uploads on the data volume: created, written in large batches, sealed, and swept when abandoned.
+
+A file that is being received is `<task id>.part`; sealed (all its bytes on disk, read-only) it is `<task id>.sealed`.
+Whoever writes one holds a lock on it, which the kernel lets go when that process dies, however it dies: so a file that
+can be locked is nobody's, and the sweeper never needs to guess by age.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import aiofiles.os
+
+from tasks.errors import DiskFull
+
+PART, SEALED = ".part", ".sealed"
+SEALED_MODE = 0o400
+MOST_PIECES = 1024
+"""Most buffers one `writev` takes (IOV_MAX)."""
+
+IsWanted = Callable[[Sequence[str]], Awaitable[set[str]]]
+"""Which of these task ids still need their sealed file."""
+
+
+class StagedFile:
+    """One upload's file while it is received. All methods leave the event loop free."""
+
+    def __init__(self, folder: Path, task_id: str, descriptor: int) -> None:
+        self._folder, self._task_id, self._descriptor = folder, task_id, descriptor
+        self.size_bytes = 0
+        self.sealed = False
+
+    async def write(self, pieces: list[bytes]) -> None:
+        """Appends `pieces` in one hop to a thread. Raises DiskFull."""
+        self.size_bytes += await _write_all(self._descriptor, pieces)
+
+    async def seal(self) -> None:
+        """Makes the bytes durable under the sealed name. Raises DiskFull. The lock is kept until `close`."""
+        await _seal(self._descriptor, self._folder, self._task_id)
+        self.sealed = True
+
+    async def discard(self) -> None:
+        """Removes the file."""
+        await _discard(self._descriptor, self._folder, self._task_id)
+
+    async def close(self) -> None:
+        """Lets the file go: it is the catalog's to protect now."""
+        await aiofiles.os.wrap(os.close)(self._descriptor)
+
+
+class Staging:
+    """The folder of temp files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def open(self) -> None:
+        """Makes the folder, if it is not there."""
+        await aiofiles.os.makedirs(self._folder, mode=0o700, exist_ok=True)
+
+    async def create(self, task_id: str) -> StagedFile:
+        """A new, empty, locked file. Raises DiskFull."""
+        return StagedFile(self._folder, task_id, await _create(self._folder, task_id))
+
+    def sealed_path(self, task_id: str) -> Path:
+        """Where an accepted upload's bytes wait for their ingest."""
+        return self._folder / (task_id + SEALED)
+
+    async def free_bytes(self) -> int:
+        """Room left on the volume."""
+        status = await aiofiles.os.wrap(os.statvfs)(self._folder)
+        return int(status.f_bavail * status.f_frsize)
+
+    async def sweep(self, is_wanted: IsWanted) -> list[str]:
+        """Removes abandoned files; returns their names. Files that are being written are left alone."""
+        names = await _abandoned(self._folder)
+        sealed_ids = [name.removesuffix(SEALED) for name in names if name.endswith(SEALED)]
+        wanted = await is_wanted(sealed_ids)
+        unwanted = [name for name in names if name.removesuffix(SEALED) not in wanted]
+        return await _remove_abandoned(self._folder, unwanted)
+
+
+@aiofiles.os.wrap
+def _create(folder: Path, task_id: str) -> int:
+    while True:
+        try:
+            descriptor = os.open(folder / (task_id + PART), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _translated(error) from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # a sweeper came between the two calls; the next file is as good
+
+
+@aiofiles.os.wrap
+def _write_all(descriptor: int, pieces: list[bytes]) -> int:
+    total = 0
+    try:
+        for start in range(0, len(pieces), MOST_PIECES):
+            total += _write_batch(descriptor, pieces[start : start + MOST_PIECES])
+    except OSError as error:
+        raise _translated(error) from error
+    return total
+
+
+def _write_batch(descriptor: int, pieces: list[bytes]) -> int:
+    size = sum(map(len, pieces))
+    written = os.writev(descriptor, pieces)
+    if written < size:  # a signal or a nearly full disk: say the rest again, and hear the error if there is one
+        rest = memoryview(b"".join(pieces))[written:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    return size
+
+
+@aiofiles.os.wrap
+def _seal(descriptor: int, folder: Path, task_id: str) -> None:
+    try:
+        os.fchmod(descriptor, SEALED_MODE)
+        os.fsync(descriptor)
+        (folder / (task_id + PART)).rename(folder / (task_id + SEALED))
+        _sync_folder(folder)
+    except OSError as error:
+        raise _translated(error) from error
+
+
+@aiofiles.os.wrap
+def _discard(descriptor: int, folder: Path, task_id: str) -> None:
+    (folder / (task_id + PART)).unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+@aiofiles.os.wrap
+def _abandoned(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith((PART, SEALED)) and _is_abandoned(path)]
+
+
+@aiofiles.os.wrap
+def _remove_abandoned(folder: Path, names: list[str]) -> list[str]:
+    removed = []
+    for name in names:
+        if _is_abandoned(folder / name):  # a name can come back to life: an upload may be sealed since it was listed
+            (folder / name).unlink(missing_ok=True)
+            removed.append(name)
+    return removed
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _translated(error: OSError) -> Exception:
+    return DiskFull() if error.errno in {errno.ENOSPC, errno.EDQUOT} else error

@@ -1,0 +1,74 @@
+"""Wires a worker or a beat: `celery -A tasks.worker worker -Q upload` is all it takes.
+
+Importing this reads the environment, sets up logs, and attaches observability, heartbeat and the loop that runs the
+actors' coroutines. `tasks.app` alone does none of that.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from typing import Any
+
+import structlog
+from celery import signals
+from redis import Redis
+
+from observability import logs
+from observability.logs import LogSettings
+from observability.signals import attach
+from tasks import bridge
+from tasks.app import configure
+from tasks.catalog import migrate
+from tasks.clock import SystemClock
+from tasks.heartbeat import Heartbeat
+from tasks.parts import Parts
+from tasks.schedule import ENTRIES
+from tasks.settings import TaskSettings, read
+from tasks.totals import TotalsStore
+
+settings = read(TaskSettings, os.environ)
+logs.configure(read(LogSettings, os.environ), os.environ.get("MOORAGE_ROLE", "worker"))
+app = configure(settings)
+attach(
+    TotalsStore.connect(settings.redis_url).add,
+    node_name="beat",  # until it turns out to be a worker
+    quiet_actors=[entry.actor for entry in ENTRIES],
+)
+log = structlog.get_logger(__name__)
+
+
+async def open_parts() -> Parts:
+    """This process's parts, with the catalog in today's shape."""
+    parts = await Parts.open(settings)
+    await migrate.upgrade(parts.catalog)
+    return parts
+
+
+bridge.use(open_parts)
+_heartbeats: list[Heartbeat] = []
+
+
+@signals.worker_ready.connect(weak=False)
+def on_ready(sender: Any, **_: object) -> None:
+    """The worker consumes: from now on it says so every few seconds."""
+    queues = tuple(sender.app.amqp.queues.consume_from)
+    redis = Redis.from_url(settings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)
+    heartbeat = Heartbeat(redis, sender.hostname, queues, SystemClock())
+    heartbeat.start()
+    _heartbeats.append(heartbeat)
+    log.info("worker.ready", queues=queues, version=importlib.metadata.version("moorage"))
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def on_shutting_down(**_: object) -> None:
+    """No new work is taken; what runs may finish within the grace, then it is handed back."""
+    bridge.stop_soon(settings.shutdown_grace_seconds)
+
+
+@signals.worker_shutdown.connect(weak=False)
+def on_shutdown(**_: object) -> None:
+    """Nothing runs any more."""
+    for heartbeat in _heartbeats:
+        heartbeat.stop()
+    bridge.close()
