@@ -47,7 +47,7 @@ def encode(links: Iterable[Link], data: bytes) -> bytes:
     return b"".join((*parts, bytes_field(_NODE_DATA, data)))
 
 
-def decode(block: bytes) -> Node:
+def decode(block: bytes | bytearray) -> Node:
     """The node in `block`, whose data is a view of it. Raises MalformedMessage."""
     links: list[Link] = []
     data: memoryview | None = None

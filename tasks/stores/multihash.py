@@ -16,8 +16,8 @@ SHA2_256_PREFIX = b"\x12\x20"
 MAX_DIGEST_BYTES = 128
 """Kubo's own limit; only inlined data (the identity "hash") comes near it."""
 
-_FUNCTIONS: dict[int, Callable[[bytes], bytes]] = {
-    0x00: lambda data: data,
+_FUNCTIONS: dict[int, Callable[[bytes | bytearray], bytes]] = {
+    0x00: bytes,
     0x12: lambda data: hashlib.sha256(data).digest(),
     0x13: lambda data: hashlib.sha512(data).digest(),
     0xB220: lambda data: hashlib.blake2b(data, digest_size=32).digest(),
@@ -52,7 +52,7 @@ def is_supported(multihash: bytes) -> bool:
     return multihash.startswith(SHA2_256_PREFIX) or split(multihash)[0] in _FUNCTIONS
 
 
-def matches(multihash: bytes, data: bytes) -> bool:
+def matches(multihash: bytes, data: bytes | bytearray) -> bool:
     """Whether `data` is the block that `multihash` names; its function must be a supported one."""
     code, digest = split(multihash)
     return _FUNCTIONS[code](data) == digest

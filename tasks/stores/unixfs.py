@@ -109,7 +109,7 @@ class FilePart(NamedTuple):
     sizes: list[int]
 
 
-def decode(cid: CID, block: bytes) -> FilePart:
+def decode(cid: CID, block: bytes | bytearray) -> FilePart:
     """Reads a block of one of FILE_CODECS as a part of a file. Raises NotAFile when it isn't, or contradicts itself."""
     if cid.codec == RAW:
         return FilePart(len(block), memoryview(block), [], [])

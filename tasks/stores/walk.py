@@ -14,7 +14,7 @@ from tasks.stores.cid import CID
 from tasks.stores.dag_pb import Link
 from tasks.stores.protobuf import MalformedMessage
 
-Load = Callable[[CID], bytes]
+Load = Callable[[CID], bytes | bytearray]
 """Gives a verified block, or raises BlockNotFound, BlockDamaged or UnsupportedCID."""
 
 MAX_DEPTH = 64

@@ -22,6 +22,7 @@ from tasks.stores.protocol import AddedFile, Profile
 from tasks.stores.unixfs import PROFILES
 
 MIB = 1 << 20
+SMALLEST_CHUNK_BYTES = min(shape.chunk_size_bytes for shape in PROFILES.values())
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ async def measure(folder: Path, size_mib: int) -> None:
 
 async def measure_profile(store: EmbeddedStore, staged: Path, size_mib: int, profile: Profile) -> None:
     """Adds a new file, adds it again under another key, and reads it."""
-    seed = os.urandom(MIB - 8)
+    seed = os.urandom(SMALLEST_CHUNK_BYTES - 8)
     write(staged, size_mib, seed)
     unit_seconds = min([await timed("sha256, one pass", 0, lambda: hash_once(staged)) for _ in range(2)])
 
@@ -72,7 +73,7 @@ async def timed(name: str, unit_seconds: float, work: Callable[[], Awaitable[obj
 def write(path: Path, size_mib: int, seed: bytes) -> None:
     """A file no two chunks of which are alike."""
     with path.open("wb") as file:
-        for number in range(size_mib):
+        for number in range(size_mib * MIB // SMALLEST_CHUNK_BYTES):
             file.write(number.to_bytes(8, "big") + seed)
         os.fsync(file.fileno())
 

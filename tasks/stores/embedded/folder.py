@@ -11,8 +11,8 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _READ_ONLY = 0o400
@@ -43,7 +43,7 @@ class Folder:
         # A hash spreads the files evenly whatever the keys begin with; time-ordered ids begin alike.
         return self._files / hashlib.sha256(key.encode()).hexdigest()[:2] / key
 
-    def take(self, staged: Path, key: str) -> BinaryIO:
+    def take(self, staged: Path, key: str) -> BufferedReader:
         """Moves `staged` in, unless an earlier call has, and opens it. Raises FileNotFoundError if neither is there."""
         place = self.path(key)
         if not place.parent.is_dir():
@@ -57,7 +57,7 @@ class Folder:
         _sync(place.parent)
         return file
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> BufferedReader:
         """The file of `key`. Raises FileNotFoundError."""
         return self.path(key).open("rb")
 

@@ -1,6 +1,6 @@
 """Hashes the leaves of a file on several cores: SHA-256 and pread both let other threads run.
 
-Memory is one stripe of 2 MiB a thread, whatever the file's size and however many files are hashed at once.
+Memory is one chunk a thread, whatever the file's size and however many files are hashed at once.
 """
 
 from __future__ import annotations
@@ -63,10 +63,12 @@ class LeafHasher:
                     stripe.exception()  # the descriptor must stay open until its readers are done
 
     def _stripe(self, descriptor: int, start: int, stop: int, shape: Shape) -> bytes:
-        view = self._buffer(stop - start)
-        _fill(descriptor, view, start)
-        step = shape.chunk_size_bytes
-        return b"".join(leaf_digest(shape, view[at : at + step]) for at in range(0, max(1, len(view)), step))
+        digests = []
+        for offset in range(start, max(start + 1, stop), shape.chunk_size_bytes):
+            view = self._buffer(min(shape.chunk_size_bytes, stop - offset))
+            _fill(descriptor, view, offset)
+            digests.append(leaf_digest(shape, view))  # while the chunk is in the core's cache
+        return b"".join(digests)
 
     def _buffer(self, size_bytes: int) -> memoryview:
         if len(self._local.buffer) < size_bytes:

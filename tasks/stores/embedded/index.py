@@ -9,12 +9,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.stores.cid import CID
 from tasks.stores.embedded.connections import Connections
 from tasks.stores.layout import Inner, Leaf
 from tasks.stores.protocol import AddedFile, Profile
+
+MAX_COPIES = 64
+"""Of one block, that are tried before it is called damaged."""
 
 
 class Likeness(NamedTuple):
@@ -117,23 +120,25 @@ class Index:
                 )
                 connection.execute("INSERT OR IGNORE INTO additions VALUES (?, ?, ?, ?, ?)", row)
 
-    def positions(self, multihash: bytes) -> list[Position]:
+    def positions(self, multihash: bytes) -> Iterator[Position]:
         """Where a leaf may be read, newest file first: a file that came later may have come to heal an older one."""
-        with self._connections.lend() as connection:
-            rows = connection.execute(
-                "SELECT key, offset, length, prefix, suffix FROM leaves JOIN files USING (file_id)"
-                " WHERE multihash = ? ORDER BY file_id DESC LIMIT 64",
-                (multihash,),
-            ).fetchall()
-        return [Position(*row) for row in rows]
+        query = "SELECT key, offset, length, prefix, suffix FROM leaves JOIN files USING (file_id)"
+        return (Position(*row) for row in self._copies(query, multihash))
 
-    def inner_blocks(self, multihash: bytes) -> list[bytes]:
+    def inner_blocks(self, multihash: bytes) -> Iterator[bytes]:
         """The copies of an inner node, newest first."""
-        with self._connections.lend() as connection:
-            rows = connection.execute(
-                "SELECT block FROM inner_nodes WHERE multihash = ? ORDER BY file_id DESC LIMIT 64", (multihash,)
-            ).fetchall()
-        return [row[0] for row in rows]
+        return (row[0] for row in self._copies("SELECT block FROM inner_nodes", multihash))
+
+    def _copies(self, query: str, multihash: bytes) -> Iterator[tuple[Any, ...]]:
+        # One at a time: the first is nearly always good, and a file of zeros has thousands of them.
+        for nth in range(MAX_COPIES):
+            with self._connections.lend() as connection:
+                row = connection.execute(
+                    f"{query} WHERE multihash = ? ORDER BY file_id DESC LIMIT 1 OFFSET ?", (multihash, nth)
+                ).fetchone()
+            if row is None:
+                return
+            yield row
 
     def unreferenced(self, keys: Iterable[str]) -> Iterator[str]:
         """Those of `keys` whose file no addition refers to."""

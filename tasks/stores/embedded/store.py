@@ -101,7 +101,7 @@ class EmbeddedStore:
 
     async def read_block(self, cid: CID) -> bytes:
         """See ContentStore."""
-        return await self._in_thread(lambda: self._blocks.load(cid))
+        return await self._in_thread(lambda: bytes(self._blocks.load(cid)))
 
     def read_file(self, cid: CID, start: int, stop: int) -> AsyncIterator[bytes]:
         """See ContentStore."""
