@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import click
 
+from tasks.errors import InvalidSetting
+
 COMMANDS = {
     "up": ("service.up:up", "Run all parts on this machine."),
     "api": ("service.part_commands:api", "Run the HTTP API alone."),
@@ -43,6 +45,13 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             _refuse(ctx, args[0])
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command. A variable that does not fit is wrong usage, whichever command reads it."""
+        try:
+            return super().invoke(ctx)
+        except InvalidSetting as error:
+            raise click.UsageError(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the overview without importing anything."""

@@ -7,42 +7,18 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
-import msgspec
 
 from service.client import MoorageClient
 from service.client_errors import EXIT_CODES, ClientError
+from service.client_settings import ClientSettings
 from service.complain import complain
-from tasks.errors import InvalidSetting
 from tasks.settings import read
 
 EXIT_CODE_HELP = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
-
-
-class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the client's commands need to know."""
-
-    url: str = "http://127.0.0.1:8000"
-    """Address of the Moorage server."""
-    api_key: str = ""
-    """Key sent with every request; empty: the one in the data folder, where `moorage up` wrote it."""
-    data: Path = Path(".moorage")
-    """Folder in which the key of a server on this machine is looked for."""
-
-    @property
-    def effective_key(self) -> str:
-        """`api_key`, or the key file's content. A key found on this machine is only ever sent to this machine."""
-        if self.api_key or not _is_this_machine(self.url):
-            return self.api_key
-        try:
-            return (self.data / "api-key").read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
 
 
 def client_options(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -70,22 +46,14 @@ def client_options(command: Callable[..., Coroutine[Any, Any, None]]) -> Callabl
 def client_settings(url: str | None, key: str | None) -> ClientSettings:
     """The settings, an option winning over its variable. Raises click.UsageError."""
     given = {"MOORAGE_URL": url, "MOORAGE_API_KEY": key}
+    settings = read(ClientSettings, {**os.environ, **{name: value for name, value in given.items() if value}})
     try:
-        settings = read(ClientSettings, {**os.environ, **{name: value for name, value in given.items() if value}})
         parts = urlsplit(settings.url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except (InvalidSetting, ValueError) as error:
+    except ValueError as error:  # of a port, say
         raise click.UsageError(str(error)) from error
     if not usable:
         raise click.UsageError(f"{settings.url} is not an address; it should look like http://127.0.0.1:8000")
     if not settings.effective_key.isascii() or not settings.effective_key.isprintable():
         raise click.UsageError("the API key has characters that no key has")
     return settings
-
-
-def _is_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

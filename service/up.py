@@ -26,9 +26,10 @@ from service.log_stream import LogFormat, LogStream
 from service.preflight import DataLock, Holder, Refused, check_room, free_port, usable_folder
 from service.settings import ServiceSettings
 from service.supervisor import NeverReady, Supervisor
+from service.unknown_settings import notices
 from service.up_parts import WORKER_QUEUES, Plan, broker_part, moorage_parts
 from tasks.clock import SystemClock
-from tasks.errors import InvalidSetting, MoorageError
+from tasks.errors import MoorageError
 from tasks.settings import TaskSettings, read
 
 ROLES = ("broker", "api", *WORKER_QUEUES, "beat")
@@ -55,6 +56,8 @@ def up(data: str | None, host: str | None, port: int | None, log_format: str | N
     """Runs all parts on this machine until Ctrl-C."""
     options = {"DATA": data, "HOST": host, "PORT": port, "LOG_FORMAT": log_format}
     settings = _settings({f"MOORAGE_{name}": str(value) for name, value in options.items() if value is not None})
+    for notice in notices(settings.environ):
+        complain(notice)
     try:
         folder = usable_folder(settings.tasks.data)
         with DataLock.acquire(folder) as lock:
@@ -176,16 +179,13 @@ def _key_header(key_file: Path) -> str:
 
 
 def _settings(given: dict[str, str]) -> Settings:
-    """Reads the environment, an option winning over its variable. Raises click.UsageError."""
+    """Reads the environment, an option winning over its variable. Raises InvalidSetting."""
     environ = {**os.environ, **given}
-    try:
-        chosen = read(LogSettings, environ).log_format
-        console = chosen == "console" or (chosen == "auto" and sys.stdout.isatty())
-        return Settings(
-            environ=environ,
-            service=read(ServiceSettings, environ),
-            tasks=read(TaskSettings, environ),
-            log_format="console" if console else "json",
-        )
-    except InvalidSetting as error:
-        raise click.UsageError(str(error)) from error
+    chosen = read(LogSettings, environ).log_format
+    console = chosen == "console" or (chosen == "auto" and sys.stdout.isatty())
+    return Settings(
+        environ=environ,
+        service=read(ServiceSettings, environ),
+        tasks=read(TaskSettings, environ),
+        log_format="console" if console else "json",
+    )

@@ -1,7 +1,7 @@
 """The children of `moorage up`, in one table: what each runs, when it stops and how long it may take.
 
-Together the deadlines stay under the 30 s that container orchestrators give: 8 for the API and beat, then 15 for the
-workers, then 3 for the broker, each with a second to spare for the kill.
+Together the deadlines stay under the 30 s that container orchestrators give; each but the broker's has a second to
+spare between what the part itself was told and the kill.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from service.children import Child
 from tasks.queues import PINNING, UPKEEP, UPLOAD
 
 API_SECONDS = 8.0
-WORKER_SECONDS = 15.0
+WORKER_SECONDS = 14.0
+BEAT_SECONDS = 1.0
 BROKER_SECONDS = 3.0
 SPARE_SECONDS = 1.0
 
@@ -105,7 +106,7 @@ def moorage_parts(plan: Plan) -> list[Child]:
         argv=_moorage("beat"),
         env=plan.child_environ("beat"),
         stop_order=1,
-        stop_seconds=SPARE_SECONDS,
+        stop_seconds=BEAT_SECONDS + SPARE_SECONDS,
     )
     workers = [
         Child(

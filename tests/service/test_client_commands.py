@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from fake_moorage import CID, Answer, FakeMoorage, problem, succeeded, task
 
 from service.cli import COMMANDS, main
-from service.client_options import ClientSettings
+from service.client_settings import ClientSettings
 
 
 def run(moorage: FakeMoorage | str, *words: str, stdin: bytes = b"", **env: str) -> Result:

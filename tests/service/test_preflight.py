@@ -110,6 +110,14 @@ def test_a_setting_that_does_not_fit_is_wrong_usage(data: Path) -> None:
     assert "MOORAGE_PORT='eighty' is not usable" in refused.stderr
 
 
+def test_a_misspelt_setting_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way, so that nothing starts")
+    shown = up(file, MOORAGE_PROT="80", MOORAGE_URL="http://known")
+    assert shown.stderr.startswith("moorage: MOORAGE_PROT is not a setting of Moorage; did you mean MOORAGE_PORT?\n")
+    assert "MOORAGE_URL" not in shown.stderr
+
+
 def test_the_data_folder_is_made_private(data: Path) -> None:
     usable_folder(data / "deep")
     assert (data / "deep").stat().st_mode & 0o777 == 0o700
