@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,7 +27,6 @@ class Attempt(msgspec.Struct, frozen=True):
     task_id: str
     actor: str
     queue: str = UNKNOWN
-    hostname: str = ""
     number: int = 1
     ready_at: float | None = None
     """Epoch seconds when a worker could have started it: when it was sent, or its ETA."""
@@ -44,8 +43,7 @@ class Attempt(msgspec.Struct, frozen=True):
             task_id=task_id,
             actor=actor,
             queue=delivery.get("routing_key") or UNKNOWN,
-            hostname=message.get("hostname") or "",
-            number=(message.get("retries") or 0) + 1,
+            number=number_of(message),
             ready_at=max((moment for moment in times if isinstance(moment, int | float)), default=None),
             context=select(message.get(CONTEXT_HEADER)),
             started_at=started_at,
@@ -56,23 +54,34 @@ class Attempt(msgspec.Struct, frozen=True):
         return {**self.context, "task_id": self.task_id, "actor": self.actor, "attempt": self.number}
 
 
+def number_of(message: Mapping[str, Any]) -> int:
+    """Which attempt a message asks for, from 1."""
+    return int(message.get("retries") or 0) + 1
+
+
 class Attempts:
-    """The latest attempt of each task seen lately. May be used from any thread."""
+    """The attempts seen lately. May be used from any thread."""
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
         self._limit = limit
+        self._seen: OrderedDict[tuple[str, int], Attempt] = OrderedDict()
         self._latest: OrderedDict[str, Attempt] = OrderedDict()
         self._failed: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def remember(self, attempt: Attempt) -> None:
-        """Notes an attempt in place of the one before it."""
-        self._latest.pop(attempt.task_id, None)
-        self._latest[attempt.task_id] = attempt
-        if len(self._latest) > self._limit:
-            self._latest.popitem(last=False)
+        """Notes an attempt; when it is noted again, what is said then holds."""
+        _put(self._seen, (attempt.task_id, attempt.number), attempt, self._limit)
+        _put(self._latest, attempt.task_id, attempt, self._limit)
+
+    def find(self, task_id: str, number: int) -> Attempt | None:
+        """An attempt, unless it was never seen here, or long ago.
+
+        The number matters: a retry may be received, here, before the attempt it follows has told its own end.
+        """
+        return self._seen.get((task_id, number))
 
     def latest(self, task_id: str) -> Attempt | None:
-        """The latest attempt at a task, unless it was never seen here, or long ago."""
+        """The attempt at a task that was noted last."""
         return self._latest.get(task_id)
 
     def fails_first(self, attempt: Attempt) -> bool:
@@ -80,10 +89,19 @@ class Attempts:
         key = (attempt.task_id, attempt.number)
         if key in self._failed:
             return False
-        self._failed[key] = None
-        if len(self._failed) > self._limit:
-            self._failed.popitem(last=False)
+        _put(self._failed, key, None, self._limit)
         return True
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _put(memory: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > limit:
+        memory.popitem(last=False)
 
 
 def _epoch_seconds(eta: object) -> float | None:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
+from structlog.contextvars import bind_contextvars
 from structlog.typing import FilteringBoundLogger
 
 from observability import context
@@ -41,6 +42,8 @@ class HttpMiddleware:
         self._app = app
         self._metrics = metrics
         self._children: dict[tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._active = 0
+        metrics.http_requests_active.set_function(lambda: self._active)  # asked at a scrape, not told at each request
         self._log: FilteringBoundLogger = structlog.get_logger("moorage.http")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -51,18 +54,17 @@ class HttpMiddleware:
         request_id = _request_id(scope["headers"])
         # A server may start a request inside the context of the one before it on the same connection.
         context.clear()
-        context.bind({"request_id": request_id})
+        bind_contextvars(request_id=request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = _Exchange(scope["path"], request_id, send)  # the path before the router rewrites it
-        active = self._metrics.http_requests_active
-        active.inc()
+        self._active += 1
         try:
             await self._app(scope, receive, exchange.send)
         except BaseException as error:
             exchange.broke_off(error)
             raise
         finally:
-            active.dec()
+            self._active -= 1
             self._record(scope, exchange)
 
     def _record(self, scope: Any, exchange: _Exchange) -> None:

@@ -27,6 +27,7 @@ QUIET_LOGGERS = (
     "httpx",  # a line per request to Kubo, with its whole URL
     "httpcore",
     "uvicorn.access",  # a line per request: `http_middleware.py` writes it, with the route and the time it took
+    "asyncio",  # at debug, which selector it uses
     "aiosqlite",  # at debug, a line per statement with its parameters
 )
 """Heard from WARNING on only: they say at length what Moorage says itself, or what nobody asked."""
@@ -132,7 +133,9 @@ def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return json.dumps(event)
 
 
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | dict.fromkeys(
+    range(127, 160), "\N{REPLACEMENT CHARACTER}"
+)
 _CONTROLS_IN_PROSE = {code: text for code, text in _CONTROLS.items() if chr(code) not in "\n\t"}
 _PROSE = ("event", "exception", "stack")
 

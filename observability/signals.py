@@ -6,6 +6,7 @@ publishes by hand must send `before_task_publish` and `after_task_publish` itsel
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import structlog
 from celery import signals
 from celery.utils.dispatch import Signal
+from celery.utils.log import get_multiprocessing_logger
 from structlog.typing import FilteringBoundLogger
 
 from observability import context, metrics
-from observability.attempts import UNKNOWN, Attempt, Attempts
+from observability.attempts import UNKNOWN, Attempt, Attempts, number_of
 from observability.metrics import Metric
 from observability.totals import Push, Totals
 
@@ -56,7 +58,13 @@ class TaskObserver:
         ]
 
     def on_setup_logging(self, **_: object) -> None:
-        """That somebody listens is all: Celery then leaves logging as `logs.configure` has set it up."""
+        """That somebody listens makes Celery leave logging as `logs.configure` has set it up.
+
+        The pool's own logger is cut off from the rest until Celery gives it a handler, so it is joined on here.
+        """
+        if (pool_log := get_multiprocessing_logger()) is not None:
+            pool_log.propagate = True
+            pool_log.setLevel(logging.ERROR)
 
     def on_worker_init(self, sender: Any, **_: object) -> None:
         """This process is a worker: from now on it counts under the worker's node name."""
@@ -101,13 +109,13 @@ class TaskObserver:
 
     def on_retried(self, sender: Any, request: Any, reason: object = None, **_: object) -> None:
         """An attempt has failed, and there will be another."""
-        attempt = self._attempt(sender, request.id)
+        attempt = self._attempt(sender, request.id, request)
         self._count(metrics.TASKS_RETRIED, attempt)
         self._tell("task.retrying", attempt, reason=str(reason or ""))
 
     def on_revoked(self, sender: Any, request: Any, expired: bool = False, **_: object) -> None:
         """A task was cancelled, before or while it ran, or waited past its expiry."""
-        attempt = self._attempts.latest(request.id) or Attempt.of(request.id, sender.name, vars(request))
+        attempt = self._attempt(sender, request.id, request)
         self._count(metrics.TASKS_REVOKED, attempt)
         self._tell("task.revoked", attempt, reason="expired" if expired else "cancelled")
 
@@ -127,14 +135,16 @@ class TaskObserver:
         """The last chance to hand on the counts: pool processes end without their exit handlers."""
         self._totals.flush()
 
-    def _attempt(self, task: Any, task_id: str) -> Attempt:
-        if known := self._attempts.latest(task_id):
-            return known
-        request = task.request
-        return Attempt.of(task_id, task.name, vars(request) if request.id == task_id else {})
+    def _attempt(self, task: Any, task_id: str, request: Any = None) -> Attempt:
+        """What is known of the attempt that a signal is about. Some come without the request, others beside it."""
+        request = task.request if request is None else request
+        if request.id != task_id:
+            return self._attempts.latest(task_id) or Attempt(task_id, task.name)
+        message = vars(request)
+        return self._attempts.find(task_id, number_of(message)) or Attempt.of(task_id, task.name, message)
 
     def _count(self, metric: Metric, attempt: Attempt, *more_labels: str) -> None:
-        self._totals.add(metric.name, attempt.actor, attempt.hostname or self._node_name, attempt.queue, *more_labels)
+        self._totals.add(metric.name, attempt.actor, self._node_name, attempt.queue, *more_labels)
 
     def _tell(self, event: str, attempt: Attempt, **more: object) -> None:
         quiet = attempt.actor in self._quiet_actors and event != "task.failed"
