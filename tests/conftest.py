@@ -1,0 +1,63 @@
+"""What the tests of every room share: a real Valkey, a data folder, and the parts on both."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from real_valkey import DATABASES, RealValkey
+
+from tasks.catalog import migrate
+from tasks.parts import Parts
+from tasks.settings import TaskSettings
+
+_databases = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[RealValkey]:
+    """The server all tests share. A test that kills a server takes `own_valkey`."""
+    server = RealValkey()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def valkey(shared_valkey: RealValkey) -> str:
+    """The shared server's address."""
+    return shared_valkey.url()
+
+
+@pytest.fixture
+def redis_url(shared_valkey: RealValkey) -> str:
+    """The address of an empty database that only this test uses."""
+    number = next(_databases)
+    assert number < DATABASES
+    return shared_valkey.url(number)
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[RealValkey]:
+    """A server of the test's own, running, to be killed and brought back as it likes."""
+    server = RealValkey()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def task_settings(tmp_path: Path, redis_url: str) -> TaskSettings:
+    """Settings with a fresh data folder and the test's own Redis database."""
+    return TaskSettings(data=tmp_path / "data", redis_url=redis_url)
+
+
+@pytest.fixture
+async def parts(task_settings: TaskSettings) -> AsyncIterator[Parts]:
+    """All parts, open, with a migrated catalog."""
+    opened = await Parts.open(task_settings)
+    await migrate.upgrade(opened.catalog)
+    yield opened
+    await opened.close()
