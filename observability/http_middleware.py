@@ -6,6 +6,7 @@ is seen too. Bodies of requests pass it by untouched.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
@@ -74,7 +75,11 @@ class HttpMiddleware:
         count()
         observe(duration_seconds)
         cheap = (route in PROBES or route.endswith("/status")) and method == "GET" and status < 500
-        (self._log.debug if cheap else self._log.info)(
+        level = logging.DEBUG if cheap else logging.INFO
+        if not self._log.is_enabled_for(level):
+            return
+        self._log.log(
+            level,
             "http.request",
             method=method,
             route=route,

@@ -148,14 +148,16 @@ class TaskObserver:
 
     def _tell(self, event: str, attempt: Attempt, **more: object) -> None:
         quiet = attempt.actor in self._quiet_actors and event != "task.failed"
-        say = self._log.debug if quiet else self._log.info
+        level = logging.DEBUG if quiet else logging.INFO
+        if not self._log.is_enabled_for(level):
+            return
         now, began = time.perf_counter(), attempt.started_at
         if began is not None and event != "task.started":
             more["duration_seconds"] = round(now - began, 6)
         if began is not None and attempt.ready_at is not None:
             waited = time.time() - (now - began) - attempt.ready_at
             more["wait_seconds"] = round(max(0.0, waited), 6)  # clocks of two machines may disagree
-        say(event, **attempt.words(), **more)
+        self._log.log(level, event, **attempt.words(), **more)
 
 
 class _Attached:

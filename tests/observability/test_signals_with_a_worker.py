@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import structlog
@@ -17,7 +17,15 @@ from celery.exceptions import Reject
 from observability import context, signals
 from observability.totals import decode
 
-LogLines = Callable[[], list[dict[str, Any]]]
+
+class LogLines(Protocol):
+    """What the fixture of that name gives."""
+
+    def __call__(self) -> list[dict[str, Any]]: ...
+
+    def forget(self) -> None: ...
+
+
 NODE = "upload@testhost"
 
 # redis-py deprecates what Celery calls for each result; as a warning it would be a log line of each task.
@@ -86,7 +94,7 @@ def app(worker: Any) -> Celery:
 @pytest.fixture
 def log_lines(module_log_lines: LogLines) -> LogLines:
     """The lines of this test alone."""
-    module_log_lines.forget()  # type: ignore[attr-defined]
+    module_log_lines.forget()
     return module_log_lines
 
 
