@@ -74,10 +74,10 @@ def router(path: str) -> Router:
 
 async def _file(request: AnyRequest, cid: CID) -> Response[Any]:
     etag = f'"{cid}"'
-    if _unchanged(request, etag):
-        return _answer(request, None, 304, _headers(request, cid, etag))
     parts: Parts = request.app.state.parts
     size_bytes = (await _watched(request, parts.store.stat(cid))).size_bytes
+    if _unchanged(request, etag):
+        return _answer(request, None, 304, _headers(request, cid, etag))
     wanted = _range(request, etag, size_bytes)
     start, stop = wanted or (0, size_bytes)
     headers = _headers(request, cid, etag) | {
@@ -99,10 +99,10 @@ async def _file(request: AnyRequest, cid: CID) -> Response[Any]:
 async def _raw(request: AnyRequest, cid: CID) -> Response[Any]:
     etag = f'"{cid}.raw"'
     headers = _headers(request, cid, etag)
-    if _unchanged(request, etag):
-        return _answer(request, None, 304, headers)
     parts: Parts = request.app.state.parts
     block = await _watched(request, parts.store.read_block(cid))
+    if _unchanged(request, etag):
+        return _answer(request, None, 304, headers)
     headers |= {
         "Content-Type": RAW_TYPE,
         "Content-Length": str(len(block)),
@@ -143,8 +143,8 @@ def _unchanged(request: AnyRequest, etag: str) -> bool:
 
 def _range(request: AnyRequest, etag: str, size_bytes: int) -> tuple[int, int] | None:
     header = request.headers.get("range", "")
-    if request.headers.get("if-range", etag) != etag:
-        return None
+    if request.method == "HEAD" or request.headers.get("if-range", etag) != etag:
+        return None  # RFC 9110, 14.2: ranges are for GET only
     return byte_ranges.parse(header, size_bytes) if header else None
 
 
