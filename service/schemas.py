@@ -59,7 +59,8 @@ class ResultAnswer(msgspec.Struct, frozen=True):
 
 
 class TaskList(msgspec.Struct, frozen=True):
-    """A page of the owner's tasks, newest first; `next_before` continues it, and is null on the last page.
+    """A page of the owner's tasks, newest first; `next_before` continues it, and is null on the last page only: a page
+    before that can be shorter than asked for.
 
     `count` is the number of tasks on this page; `active_tasks` what each live worker runs for this owner right now.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, cast
 
@@ -13,6 +14,7 @@ from litestar.params import Parameter
 from service.auth import any_key, principal_of
 from service.errors import NotFinished, TaskFailed
 from service.schemas import ResultAnswer, StatusAnswer, TaskList, TaskView, status_answer, task_view
+from service.task_pages import page_of
 from tasks.catalog import tasks as rows
 from tasks.catalog.tasks import State
 from tasks.errors import RecordsUnavailable, TaskNotFound
@@ -20,7 +22,7 @@ from tasks.heartbeat import ActiveTask, is_alive, read_signs
 from tasks.parts import Parts
 from tasks.records import STATUSES, Record, from_row
 
-ID_LENGTH = 36
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOST_LISTED = 200
 
 _encode = msgspec.json.Encoder().encode
@@ -30,7 +32,7 @@ AnyRequest = Request[Any, Any, AppState]
 
 async def find(parts: Parts, owner: str, task_id: str) -> Record:
     """The owner's task. Raises TaskNotFound, or RecordsUnavailable when Redis is away and the catalog has no answer."""
-    if len(task_id) != ID_LENGTH:
+    if not _ID.fullmatch(task_id):
         raise TaskNotFound(task_id)
     trouble: RecordsUnavailable | None = None
     try:
@@ -96,7 +98,7 @@ async def listing(
         return same_state and queue in ("", record.queue) and actor in ("", record.actor)
 
     async with parts.catalog.read() as connection:
-        durable = await rows.newest(
+        found = await rows.newest(
             connection,
             owner,
             states=_stored_as(of_state),
@@ -105,19 +107,18 @@ async def listing(
             before=before_seconds,
             limit=limit,
         )
-    records = {row.id: from_row(row) for row in durable}
+    durable, passing = [from_row(row) for row in found], list[Record]()
     active: dict[str, list[ActiveTask]] = {}
     try:
-        live = await parts.records.get_many(list(records))
-        records |= {record.task_id: record for record in live if record is not None}
+        live = await parts.records.get_many([record.task_id for record in durable])
+        durable = [later or record for record, later in zip(durable, live, strict=True)]
         passing = await parts.records.owned(owner, before_seconds, fits, limit)
-        records |= {record.task_id: record for record in passing}
         active = await _active(parts, owner)
     except RecordsUnavailable:
         pass  # the catalog's part of the list is still true
-    page = sorted(filter(fits, records.values()), key=lambda record: record.created_at, reverse=True)[:limit]
-    views = [task_view(record) for record in page]
-    return _json(TaskList(views, len(views), views[-1].created_at if len(views) == limit else None, active))
+    page = page_of([durable, passing], fits, limit)
+    next_before = None if page.next_before is None else datetime.fromtimestamp(page.next_before, UTC)
+    return _json(TaskList([task_view(record) for record in page.records], len(page.records), next_before, active))
 
 
 def _stored_as(state: State | None) -> tuple[State, ...]:
