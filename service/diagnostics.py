@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, Response, Router, post
 from litestar.datastructures import State as AppState
+from litestar.params import Parameter
 from structlog.contextvars import get_contextvars
 
 from service.auth import needs, principal_of
 from service.schemas import Submitted
 from tasks.actor import Actor
+from tasks.errors import InvalidArguments
 from tasks.jobs import diagnostics
 from tasks.parts import Parts
 from tasks.records import Record
@@ -38,7 +41,7 @@ async def long(request: AnyRequest) -> Response[Submitted]:
 
 
 @post("/fail", status_code=202, summary="A task that fails")
-async def fail(request: AnyRequest, times: int | None = None) -> Response[Submitted]:
+async def fail(request: AnyRequest, times: Annotated[int | None, Parameter(ge=0)] = None) -> Response[Submitted]:
     """It raises `times` times, or for ever; three retries, one second apart, are made."""
     return await _submit(request, diagnostics.fail, {"times": times}, "failing")
 
@@ -55,6 +58,9 @@ def router(path: str) -> Router:
 
 
 async def _submit(request: AnyRequest, actor: Actor, arguments: dict[str, Any], message: str) -> Response[Submitted]:
+    for name, value in arguments.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidArguments(actor.name, f"`{name}` must be a finite number")  # JSON has no word for another
     parts: Parts = request.app.state.parts
     record = Record(
         task_id=str(uuid.uuid4()),
