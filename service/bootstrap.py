@@ -42,7 +42,7 @@ async def _ensure_owner_key(catalog: Catalog, file: Path) -> Path:
 
 
 def _read(file: Path) -> str:
-    return file.read_text().strip() if file.exists() else ""
+    return file.read_text(errors="replace").strip() if file.exists() else ""
 
 
 def _write_secret(file: Path, text: str) -> None:

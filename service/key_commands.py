@@ -21,6 +21,7 @@ from tasks.settings import TaskSettings, read
 
 T = TypeVar("T")
 NOT_FOUND = 4
+LONGEST_OWNER = 255
 
 
 @click.group("keys")
@@ -28,8 +29,21 @@ def keys() -> None:
     """Create, list and revoke API keys."""
 
 
+class OwnerName(click.ParamType[str]):
+    """A name that fits the catalog and a line of `keys list`."""
+
+    name = "owner"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Checks it."""
+        text = str(value)
+        if not 0 < len(text) <= LONGEST_OWNER or not text.isprintable() or text.isspace():
+            self.fail(f"an owner's name has 1 to {LONGEST_OWNER} printable characters", param, ctx)
+        return text
+
+
 @keys.command("create")
-@click.option("--owner", required=True, help="Whose tasks and uploads the key's holder sees.")
+@click.option("--owner", type=OwnerName(), required=True, help="Whose tasks and uploads the key's holder sees.")
 @click.option(
     "--scope", "scopes", multiple=True, type=click.Choice(ALL_SCOPES), help="Repeatable; default: all but admin"
 )
