@@ -13,7 +13,9 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.status_codes import HTTP_405_METHOD_NOT_ALLOWED
 
+from service.allowed_methods import allowed_methods
 from tasks import errors
 
 PROBLEM_TYPE = "application/problem+json"
@@ -44,6 +46,14 @@ class UploadTooLarge(Refused):
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         super().__init__(limit_bytes)
+
+
+class UploadStalled(Refused):
+    """An upload that brought nothing for longer than it may."""
+
+    def __init__(self, stall_seconds: float) -> None:
+        self.stall_seconds = stall_seconds
+        super().__init__(stall_seconds)
 
 
 class TooManyUploads(Refused):
@@ -106,40 +116,42 @@ def _say(sentence: str) -> Callable[[Any], str]:
     return lambda _: sentence
 
 
-CLOSE = {"Connection": "close"}  # the body was not read to its end
-
 TABLE: dict[type[Exception], Line] = {
     Unauthenticated: Line(
         401,
         "unauthenticated",
         "A valid key is needed",
         _say("Send a key as `X-API-Key: ipfs_gw_…` or `Authorization: Bearer ipfs_gw_…`."),
-        lambda _: {"WWW-Authenticate": 'Bearer realm="moorage"'} | CLOSE,
+        lambda _: {"WWW-Authenticate": 'Bearer realm="moorage"'},
     ),
     Forbidden: Line(
         403,
         "forbidden",
         "The key may not do this",
         lambda e: f"This call needs a key with the scope `{e.scope}`; ask whoever gave you the key.",
-        lambda _: CLOSE,
     ),
     errors.TaskNotFound: Line(
         404, "task-not-found", "No such task", _say("No task with this id was given to this key's owner.")
     ),
-    BadUpload: Line(400, "bad-upload", "Not an upload", lambda e: e.reason, lambda _: CLOSE),
+    BadUpload: Line(400, "bad-upload", "Not an upload", lambda e: e.reason),
     UploadTooLarge: Line(
         413,
         "upload-too-large",
         "The upload is too large",
         lambda e: f"One upload may have {e.limit_bytes} bytes; split it, or have the limit raised.",
-        lambda _: CLOSE,
+    ),
+    UploadStalled: Line(
+        408,
+        "upload-stalled",
+        "The upload stalled",
+        lambda e: f"Nothing came for {e.stall_seconds:g} s and nothing of it was kept; send it again.",
     ),
     TooManyUploads: Line(
         429,
         "too-many-uploads",
         "Too many uploads at once",
         _say("Every upload slot is taken; try again after the seconds in Retry-After."),
-        lambda e: {"Retry-After": str(e.retry_after_seconds)} | CLOSE,
+        lambda e: {"Retry-After": str(e.retry_after_seconds)},
     ),
     ClientGone: Line(499, "client-gone", "The client hung up", _say("The upload was cut off; nothing of it was kept.")),
     errors.DiskFull: Line(
@@ -147,7 +159,6 @@ TABLE: dict[type[Exception], Line] = {
         "disk-full",
         "No room left",
         _say("The data volume is full; free some room or ask the operator, then send it again."),
-        lambda _: CLOSE,
     ),
     errors.CatalogUnavailable: Line(
         503,
@@ -225,9 +236,16 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         state=error.state if isinstance(error, NotFinished) else None,
         error={"type": error.error_type, "message": error.message} if isinstance(error, TaskFailed) else None,
     )
-    return Response(
-        msgspec.json.encode(problem), status_code=line.status, media_type=PROBLEM_TYPE, headers=line.headers(error)
-    )
+    headers = line.headers(error) | _parting(request)
+    if line.status == HTTP_405_METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope["path"]))
+    return Response(msgspec.json.encode(problem), status_code=line.status, media_type=PROBLEM_TYPE, headers=headers)
+
+
+def _parting(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Hangs up on a client whose body may still be on its way: else the server would read all of it for nothing."""
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return {"Connection": "close"} if has_body else {}
 
 
 def _line(error: Exception) -> Line:

@@ -10,6 +10,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from service.errors import BadUpload
 
 MOST_PARTS = 32
+MOST_OTHER_BYTES = 1024 * 1024
+"""Most of a body that may not be the file's: form fields, heads of parts, what stands around them."""
 
 
 class FilePart(msgspec.Struct):
@@ -31,17 +33,21 @@ def boundary_of(content_type: str) -> str:
 async def file_pieces(body: AsyncIterator[bytes], boundary: str, part: FilePart) -> AsyncIterator[bytes]:
     """The file's bytes; `part` is filled in before the first of them.
 
-    Raises BadUpload when the body is malformed, cut off, or holds no file or more than one.
+    Raises BadUpload when the body is malformed, cut off, or holds no file, more than one, or too much beside it.
     """
     parser = PushMultipartParser(boundary, max_segment_count=MOST_PARTS)
-    in_file = False
+    in_file, other_bytes = False, 0
     try:
         async for piece in body:
+            other_bytes += len(piece)
             for event in parser.parse(piece):
                 if isinstance(event, MultipartSegment):
                     in_file = _begins_file(event, part)
                 elif event and in_file:
+                    other_bytes -= len(event)
                     yield bytes(event)
+            if other_bytes > MOST_OTHER_BYTES:
+                raise BadUpload(f"The multipart body holds more than {MOST_OTHER_BYTES} bytes beside its file.")
         parser.close()
     except MultipartError as error:
         raise BadUpload(f"The multipart body cannot be read: {error}.") from error
@@ -50,10 +56,10 @@ async def file_pieces(body: AsyncIterator[bytes], boundary: str, part: FilePart)
 
 
 def _begins_file(segment: MultipartSegment, part: FilePart) -> bool:
-    if segment.filename is None:
+    if not segment.filename:  # a field; or, with an empty name, a form's file input in which nothing was chosen
         return False
     if part.seen:
         raise BadUpload("The multipart body holds more than one file; send one file a request.")
     part.seen, part.filename = True, segment.filename
-    part.content_type = segment.content_type or ""
+    part.content_type = segment.header("Content-Type", "")
     return True

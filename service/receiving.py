@@ -6,16 +6,25 @@ A batch costs one hop to a thread and no copy: the server's own pieces go to `wr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from litestar import Request
 
-from service.errors import ClientGone, UploadTooLarge
+from service.errors import ClientGone, UploadStalled, UploadTooLarge
 from tasks.staging import StagedFile
 
 BATCH_BYTES = 2 * 1024 * 1024
+RENEW_SECONDS = 1.0
+
+
+class Limits(NamedTuple):
+    """What one upload may take."""
+
+    size_bytes: int
+    """0 is no limit."""
+    stall_seconds: float
+    """How long it may bring nothing."""
 
 
 async def body_pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
@@ -30,30 +39,71 @@ async def body_pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
-async def receive(pieces: AsyncIterator[bytes], staged: StagedFile, limit_bytes: int) -> None:
-    """Writes all pieces to `staged`. A limit of 0 is none.
-
-    Raises UploadTooLarge, DiskFull, and what `pieces` raises; no write is under way when it returns or raises.
-    """
+async def receive(pieces: AsyncIterator[bytes], staged: StagedFile, limits: Limits) -> None:
+    """Writes all pieces to `staged`. Raises UploadTooLarge, UploadStalled, DiskFull, and what `pieces` raises."""
+    writer, patience = _Writer(staged), _Patience(limits.stall_seconds)
     received_bytes = batch_bytes = 0
     batch: list[bytes] = []
-    writing: asyncio.Task[None] | None = None
     try:
-        async for piece in pieces:
-            received_bytes += len(piece)
-            if limit_bytes and received_bytes > limit_bytes:
-                raise UploadTooLarge(limit_bytes)
-            batch.append(piece)
-            batch_bytes += len(piece)
-            if batch_bytes >= BATCH_BYTES:
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(staged.write(batch))
-                batch, batch_bytes = [], 0
-        if writing is not None:
-            await writing
-        await staged.write(batch)
+        async with patience.timeout:
+            async for piece in pieces:
+                received_bytes += len(piece)
+                if limits.size_bytes and received_bytes > limits.size_bytes:
+                    raise UploadTooLarge(limits.size_bytes)
+                batch.append(piece)
+                batch_bytes += len(piece)
+                if batch_bytes >= BATCH_BYTES:
+                    patience.pause()  # a slow disk is not the client's fault
+                    await writer.begin(batch)
+                    batch, batch_bytes = [], 0
+                patience.renew()
+        await writer.begin(batch)
+        await writer.finish()
+    except TimeoutError as error:
+        raise UploadStalled(limits.stall_seconds) from error
     finally:
-        if writing is not None and not writing.done():
-            with contextlib.suppress(Exception):
-                await asyncio.shield(writing)
+        await writer.settle()
+
+
+class _Writer:
+    """One write at a time, and none under way when `settle` returns, even if the request is cancelled: the file is
+    closed then, and its descriptor may soon be another file's."""
+
+    def __init__(self, staged: StagedFile) -> None:
+        self._staged = staged
+        self._writing: asyncio.Task[None] | None = None
+
+    async def begin(self, batch: list[bytes]) -> None:
+        """Begins to write `batch` once the one before is written. Raises what that one met."""
+        await self.finish()
+        self._writing = asyncio.create_task(self._staged.write(batch))
+
+    async def finish(self) -> None:
+        """Waits for the last batch. Raises what it met."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+
+    async def settle(self) -> None:
+        """Waits for the last batch, whatever becomes of it."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+
+class _Patience:
+    """Runs out when `seconds` pass without `renew`, which is cheap enough to be called for every piece."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._renew_at = seconds, 0.0
+        self.timeout = asyncio.timeout(seconds)
+
+    def renew(self) -> None:
+        """Begins to wait anew."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._renew_at:
+            self.timeout.reschedule(now + self._seconds)
+            self._renew_at = now + min(RENEW_SECONDS, self._seconds / 2)
+
+    def pause(self) -> None:
+        """Does not run out until it is renewed."""
+        self.timeout.reschedule(None)
+        self._renew_at = 0.0

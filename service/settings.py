@@ -20,6 +20,8 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest upload accepted; 0 means as much as the disk holds."""
     max_concurrent_uploads: Annotated[int, msgspec.Meta(ge=1)] = 64
     """Uploads one API process receives at a time; the next is told to come back (429)."""
+    upload_stall_seconds: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """How long an upload may bring nothing: a client that fell asleep must not hold a place for ever (408)."""
     min_free_bytes: Bytes = 256 * 1024 * 1024
     """Room that must stay free on the data volume: `up` refuses to start and uploads are refused (507) below it."""
     gateway: Literal["private", "public"] = "private"

@@ -7,7 +7,6 @@ row, a crash leaves a file that the sweeper removes; after it, a task that the r
 from __future__ import annotations
 
 import contextlib
-import mimetypes
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -18,13 +17,13 @@ import msgspec
 from litestar import Request, Response, Router, post, put
 from litestar.datastructures import State as AppState
 from litestar.params import Parameter
-from multipart import parse_options_header
 from structlog.contextvars import get_contextvars
 
 from service.auth import needs, principal_of
-from service.errors import BadUpload, ClientGone, TooManyUploads, UploadTooLarge
-from service.multipart_body import FilePart, boundary_of, file_pieces
-from service.receiving import body_pieces, receive
+from service.errors import BadUpload, ClientGone, TooManyUploads, UploadStalled, UploadTooLarge
+from service.multipart_body import MOST_OTHER_BYTES, FilePart, boundary_of, file_pieces
+from service.naming import DEFAULT_NAME, checked_name, name_in, type_of
+from service.receiving import Limits, body_pieces, receive
 from service.schemas import UploadAnswer
 from service.settings import ServiceSettings
 from tasks.catalog import tasks as rows
@@ -36,12 +35,6 @@ from tasks.jobs.ingest import ingest
 from tasks.parts import Parts
 from tasks.staging import StagedFile
 from tasks.stores.protocol import DEFAULT_PROFILE, Profile
-
-DEFAULT_NAME = "upload.bin"
-DEFAULT_TYPE = "application/octet-stream"
-LONGEST_NAME = 255
-MEANINGLESS_TYPES = {"", "application/x-www-form-urlencoded", DEFAULT_TYPE}
-"""What clients send when nobody told them a type; the name says more."""
 
 AnyRequest = Request[Any, Any, AppState]
 Kind = Literal["raw", "multipart"]
@@ -95,8 +88,8 @@ async def upload(
     content_type = request.headers.get("content-type", "")
     if content_type.lower().startswith("multipart/form-data"):
         return await _accept_multipart(request, boundary_of(content_type), filename, profile)
-    disposition = parse_options_header(request.headers.get("content-disposition", ""))[1].get("filename")
-    return await _accept_raw(request, filename or disposition or DEFAULT_NAME, profile)
+    name = filename or name_in(request.headers.get("content-disposition", "")) or DEFAULT_NAME
+    return await _accept_raw(request, name, profile)
 
 
 @put(["/", "/{filename:path}"], status_code=202, summary="Upload a file under a name", request_max_body_size=None)
@@ -113,9 +106,10 @@ def router(path: str) -> Router:
 
 
 async def _accept_raw(request: AnyRequest, filename: str, profile: Profile) -> Response[UploadAnswer]:
-    described = Description(_checked(filename), _type_of(request.headers.get("content-type", ""), filename), profile)
+    name = checked_name(filename)
+    described = Description(name, type_of(request.headers.get("content-type", ""), name), profile)
     async with _receiving(request, "raw") as (task_id, staged):
-        await receive(body_pieces(request), staged, _limit(request))
+        await receive(body_pieces(request), staged, _limits(request))
         return await _accept(request, task_id, staged, described)
 
 
@@ -124,9 +118,9 @@ async def _accept_multipart(
 ) -> Response[UploadAnswer]:
     part = FilePart()
     async with _receiving(request, "multipart") as (task_id, staged):
-        await receive(file_pieces(body_pieces(request), boundary, part), staged, _limit(request))
-        name = _checked(filename or part.filename or DEFAULT_NAME)
-        described = Description(name, _type_of(part.content_type, name), profile)
+        await receive(file_pieces(body_pieces(request), boundary, part), staged, _limits(request))
+        name = checked_name(filename or part.filename)
+        described = Description(name, type_of(part.content_type, name), profile)
         return await _accept(request, task_id, staged, described)
 
 
@@ -139,7 +133,7 @@ async def _receiving(request: AnyRequest, kind: Kind) -> AsyncIterator[tuple[str
     parts: Parts = request.app.state.parts
     metrics: UploadMetrics = request.app.state.metrics
     with request.app.state.slots.taken():
-        await _check_room(request, parts)
+        await _check_room(request, parts, around_bytes=MOST_OTHER_BYTES if kind == "multipart" else 0)
         task_id = str(uuid.uuid4())
         staged = await parts.staging.create(task_id)
         began = time.perf_counter()
@@ -148,7 +142,7 @@ async def _receiving(request: AnyRequest, kind: Kind) -> AsyncIterator[tuple[str
         try:
             yield task_id, staged
             outcome = "accepted"
-        except (BadUpload, UploadTooLarge, DiskFull):
+        except (BadUpload, UploadTooLarge, UploadStalled, DiskFull):
             outcome = "rejected"
             raise
         finally:
@@ -156,13 +150,12 @@ async def _receiving(request: AnyRequest, kind: Kind) -> AsyncIterator[tuple[str
             metrics.upload_finished(kind, outcome, staged.size_bytes, time.perf_counter() - began)
 
 
-async def _check_room(request: AnyRequest, parts: Parts) -> None:
-    """Refuses by what the headers say, before a byte is read."""
-    announced_bytes = _content_length(request)
-    limit_bytes = _limit(request)
-    if limit_bytes and announced_bytes > limit_bytes:
-        raise UploadTooLarge(limit_bytes)
+async def _check_room(request: AnyRequest, parts: Parts, around_bytes: int) -> None:
+    """Refuses by what the headers say, before a byte is read. `around_bytes` of the body may not be the file's."""
     settings: ServiceSettings = request.app.state.settings
+    announced_bytes, limit_bytes = _content_length(request), settings.max_upload_bytes
+    if limit_bytes and announced_bytes > limit_bytes + around_bytes:
+        raise UploadTooLarge(limit_bytes)
     if await parts.staging.free_bytes() < announced_bytes + settings.min_free_bytes:
         raise DiskFull
 
@@ -197,26 +190,11 @@ async def _accept(
     return Response(answer, status_code=202, headers={"Location": f"/api/v1/tasks/{task_id}"})
 
 
-def _limit(request: AnyRequest) -> int:
+def _limits(request: AnyRequest) -> Limits:
     settings: ServiceSettings = request.app.state.settings
-    return settings.max_upload_bytes
+    return Limits(settings.max_upload_bytes, settings.upload_stall_seconds)
 
 
 def _content_length(request: AnyRequest) -> int:
     text = request.headers.get("content-length", "0")
     return int(text) if text.isdecimal() else 0
-
-
-def _checked(filename: str) -> str:
-    """The name as it is. It is data: no folder is made of it and no file is called by it. Raises BadUpload."""
-    if not filename or len(filename) > LONGEST_NAME:
-        raise BadUpload(f"A file name has 1 to {LONGEST_NAME} characters.")
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in filename):
-        raise BadUpload("A file name has no control characters.")
-    return filename
-
-
-def _type_of(said: str, filename: str) -> str:
-    if said.lower() in MEANINGLESS_TYPES:
-        return mimetypes.guess_type(filename, strict=False)[0] or DEFAULT_TYPE
-    return said[:255]
