@@ -75,6 +75,7 @@ def worker(valkey_url: str, tmp_path: Path) -> Iterator[PreforkWorker]:
     started.stop()
 
 
+@pytest.mark.slow
 def test_children_and_their_parent_count_together_and_a_hard_limit_is_one_failure(worker: PreforkWorker) -> None:
     worker.app.send_task("stuck", queue="upload", retries=2)
     for number in range(6):
