@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,8 @@ LONGEST_SOCKET_PATH_BYTES = 103
 """What fits in `sockaddr_un` with its ending zero on macOS; Linux has room for 107."""
 TAKE_OVER_SECONDS = 10.0
 ANSWER_SECONDS = 2.0
+DAMAGING_DEATHS = 3
+"""After so many deaths in a row the file is taken to be what kills it."""
 
 
 class BrokerUnavailable(Exception):
@@ -65,16 +68,18 @@ class EmbeddedBroker(msgspec.Struct, frozen=True):
         flags = [word for name, value in options.items() for word in (f"--{name}", value)]
         return [str(server_binary()), *flags]
 
-    async def make_way(self) -> None:
+    async def make_way(self, deaths: int) -> str:
         """Makes the folders and ends a broker that an earlier, killed supervisor left behind on the same socket.
 
-        Raises BrokerUnavailable when the socket's folder is not ours alone or the old broker does not go.
+        After so many `deaths` in a row that its file must be damaged, that is set aside, and the returned sentence says
+        so. Raises BrokerUnavailable when the socket's folder is not ours alone or the old broker does not go.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _make_private(self.socket.parent)
         if await self._is_listening():
             await self._shut_down_orphan()
         self.socket.unlink(missing_ok=True)
+        return self._set_aside() if deaths == DAMAGING_DEATHS else ""
 
     async def is_ready(self) -> bool:
         """Whether it answers; one that still loads its data says so instead and is not ready."""
@@ -83,6 +88,15 @@ class EmbeddedBroker(msgspec.Struct, frozen=True):
                 return bool(await client.ping())
             except (RedisError, OSError):
                 return False
+
+    def _set_aside(self) -> str:
+        """Gives the next start an empty folder: the catalog knows what the file held, so nobody is woken for it."""
+        written = self.folder / "appendonlydir"
+        if not written.exists():
+            return ""
+        aside = self.folder / f"damaged-{time.time_ns() // 1_000_000_000}"
+        written.rename(aside)
+        return f"the broker's file seems damaged: it is set aside in {aside}, and the broker begins with an empty one"
 
     async def _shut_down_orphan(self) -> None:
         async with self._client() as client:

@@ -44,8 +44,8 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: float
     """How long it may take to stop before it is killed."""
     stop_signal: signal.Signals = signal.SIGTERM
-    before_start: Callable[[], Awaitable[None]] | None = None
-    """Runs before every start, the first and the later ones."""
+    before_start: Callable[[int], Awaitable[str]] | None = None
+    """Runs before every start; gets the number of deaths in a row. What it returns, if anything, is said in the log."""
     is_ready: Callable[[], Awaitable[bool]] | None = None
     """Asked again and again after a start until it says yes; None: ready as soon as it runs."""
     ready_seconds: float = 60.0

@@ -104,7 +104,7 @@ class Supervisor:
         deaths = 0
         while not kept.stop.is_set():
             started_at = self._clock.monotonic()
-            reason = await self._live_once(kept)
+            reason = await self._live_once(kept, deaths)
             if kept.stop.is_set():
                 return
             lived_seconds = self._clock.monotonic() - started_at
@@ -119,11 +119,11 @@ class Supervisor:
             self._log.say(event, "warning", child=kept.child.name, delay_seconds=delay_seconds)
             await _any_of(kept.stop.wait(), within_seconds=delay_seconds)
 
-    async def _live_once(self, kept: _Kept) -> str:
+    async def _live_once(self, kept: _Kept, deaths: int) -> str:
         """One life of the child, from its start to its end; returns what ended it."""
         try:
-            if kept.child.before_start:
-                await kept.child.before_start()
+            if kept.child.before_start and (event := await kept.child.before_start(deaths)):
+                self._log.say(event, "warning", child=kept.child.name)
             running = await start(kept.child)
         except Exception as error:  # whatever keeps it from starting now is treated like a death: said, and tried again
             kept.last_lines.append(str(error).encode())

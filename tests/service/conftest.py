@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from child_programs import CapturedLog
 from fake_moorage import FakeMoorage, running_fake
+from real_valkey import DATABASES, RealValkey
+from served import Served, served
+
+from tasks.settings import TaskSettings
 
 
 @pytest.fixture
@@ -21,6 +28,12 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], dict[str, 
     """An environment whose runtime folder is this test's own, so that no socket is shared with a real installation."""
     folder = tmp_path_factory.mktemp("run")
     return lambda: {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+
+
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Lets programs share compiled modules where the environment forbids writing them: five parts start at once."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode"))}
 
 
 @pytest.fixture
@@ -40,3 +53,29 @@ def moorage(listening_fake: FakeMoorage) -> FakeMoorage:
     listening_fake.script.clear()
     listening_fake.seen.clear()
     return listening_fake
+
+
+_module_databases = itertools.count(DATABASES - 1, -1)
+"""From the end, where the tests that take one each do not come."""
+
+
+@pytest.fixture(scope="module")
+def edge(shared_valkey: RealValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A running application that the tests of a module share; each has owners of its own."""
+    redis_url = shared_valkey.url(next(_module_databases))
+    with served(TaskSettings(data=tmp_path_factory.mktemp("edge"), redis_url=redis_url)) as running:
+        yield running
+
+
+@pytest.fixture
+def ann(edge: Served) -> Iterator[httpx.Client]:
+    """A client with every scope, whose owner this test has for itself."""
+    with edge.client(edge.key(f"ann-{uuid.uuid4()}")) as client:
+        yield client
+
+
+@pytest.fixture
+def bob(edge: Served) -> Iterator[httpx.Client]:
+    """Another owner."""
+    with edge.client(edge.key(f"bob-{uuid.uuid4()}")) as client:
+        yield client

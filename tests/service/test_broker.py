@@ -101,7 +101,7 @@ async def test_killed_and_its_folder_removed_it_comes_back_empty(broker: Embedde
 async def test_a_broker_left_behind_by_a_killed_supervisor_is_taken_over(
     broker: EmbeddedBroker, captured: CapturedLog
 ) -> None:
-    await broker.make_way()
+    await broker.make_way(0)
     orphan = await asyncio.create_subprocess_exec(*broker.argv(), stdout=asyncio.subprocess.DEVNULL)
     await ready(broker)
     async with Redis.from_url(broker.url) as client:
@@ -112,6 +112,18 @@ async def test_a_broker_left_behind_by_a_killed_supervisor_is_taken_over(
         assert await client.get("key") == b"written by the orphan's clients"
         pid = await process_id(client)
     wait_until_gone(pid)
+
+
+async def test_a_file_too_damaged_to_be_read_is_set_aside(broker: EmbeddedBroker, captured: CapturedLog) -> None:
+    async with running(broker, captured) as client:
+        await client.set("key", "lost")
+    for file in (broker.folder / "appendonlydir").glob("*.incr.aof"):
+        file.write_bytes(b"*3\r\n$3\r\nSET\r\nthis is no length\r\n" * 3)
+    async with running(broker, captured) as client:
+        assert await client.get("key") is None
+        [aside] = broker.folder.glob("damaged-*")
+        await captured.saw(f"the broker's file seems damaged: it is set aside in {aside}")
+        assert captured.text.count("broker died") == 3
 
 
 def test_a_deep_data_folder_still_has_a_socket_path_that_fits(tmp_path: Path, runtime: Environment) -> None:
@@ -135,10 +147,10 @@ def test_a_runtime_folder_that_is_too_deep_or_missing_is_passed_over(tmp_path: P
 async def test_a_socket_folder_that_others_could_enter_is_refused(broker: EmbeddedBroker) -> None:
     broker.socket.parent.mkdir(mode=0o755)
     with pytest.raises(BrokerUnavailable, match="a folder that only you can enter"):
-        await broker.make_way()
+        await broker.make_way(0)
     broker.socket.parent.rmdir()
     elsewhere = broker.folder.parent
     elsewhere.mkdir(parents=True, exist_ok=True, mode=0o700)
     broker.socket.parent.symlink_to(elsewhere)
     with pytest.raises(BrokerUnavailable):
-        await broker.make_way()
+        await broker.make_way(0)

@@ -30,6 +30,7 @@ class Up:
         self.process, self.data = process, data
         self.log: list[dict[str, Any]] = []
         self.words = ""
+        self._has_ended = False
         self._changed = threading.Condition()
         self._readers = [threading.Thread(target=self._read_log), threading.Thread(target=self._read_words)]
         for reader in self._readers:
@@ -48,10 +49,14 @@ class Up:
             with self._changed:
                 self.words += line.decode()
                 self._changed.notify_all()
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
 
     def saw(self, met: Callable[[], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(met, DEADLINE_SECONDS), (self.words, self.log)
+            self._changed.wait_for(lambda: met() or self._has_ended, DEADLINE_SECONDS)
+            assert met(), (self.words, self.log)
 
     def said(self, event: str, role: str = "up") -> bool:
         return any(line["role"] == role and line["event"] == event for line in self.log)
@@ -67,6 +72,11 @@ class Up:
         for reader in self._readers:
             reader.join()
         return code
+
+
+@pytest.fixture
+def environ(runtime: Callable[[], dict[str, str]], bytecode: dict[str, str]) -> dict[str, str]:
+    return runtime() | bytecode
 
 
 def start(data: Path, environ: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
@@ -86,10 +96,8 @@ def running(data: Path, environ: dict[str, str], *words: str) -> Iterator[Up]:
             process.kill()
 
 
-def test_it_serves_until_it_is_told_to_stop_and_stops_in_order(
-    data: Path, runtime: Callable[[], dict[str, str]]
-) -> None:
-    with running(data, runtime()) as up:
+def test_it_serves_until_it_is_told_to_stop_and_stops_in_order(data: Path, environ: dict[str, str]) -> None:
+    with running(data, environ) as up:
         assert re.search(r"curl -T big.iso .*http://127.0.0.1:\d+/api/v1/uploads/", up.words)
         assert (data / "api-key").stat().st_mode & 0o777 == 0o600
         children = up.children()
@@ -101,8 +109,8 @@ def test_it_serves_until_it_is_told_to_stop_and_stops_in_order(
             wait_until_gone(child)
 
 
-def test_a_second_one_on_the_same_folder_says_who_holds_it(data: Path, runtime: Callable[[], dict[str, str]]) -> None:
-    with running(data, runtime()) as up, start(data, runtime()) as second:
+def test_a_second_one_on_the_same_folder_says_who_holds_it(data: Path, environ: dict[str, str]) -> None:
+    with running(data, environ) as up, start(data, environ) as second:
         _, words = second.communicate(timeout=DEADLINE_SECONDS)
         assert second.returncode == 1
         assert f"{data} is already served by process {up.process.pid} at http://127.0.0.1:".encode() in words
@@ -110,11 +118,11 @@ def test_a_second_one_on_the_same_folder_says_who_holds_it(data: Path, runtime: 
 
 
 def test_a_file_put_at_the_start_survives_the_death_of_every_part(
-    data: Path, tmp_path: Path, runtime: Callable[[], dict[str, str]]
+    data: Path, tmp_path: Path, environ: dict[str, str]
 ) -> None:
     file = tmp_path / "hello.txt"
     file.write_bytes(b"hello moorage\n" * 10_000)
-    with running(data, runtime(), "--put", str(file)) as up:
+    with running(data, environ, "--put", str(file)) as up:
         up.saw(lambda: "hello.txt is now b" in up.words)
         for child in up.children():
             os.kill(child, signal.SIGKILL)
@@ -128,13 +136,11 @@ def test_a_file_put_at_the_start_survives_the_death_of_every_part(
         assert up.end(signal.SIGTERM) == 0
 
 
-def test_killed_outright_it_takes_its_parts_along_and_starts_again(
-    data: Path, runtime: Callable[[], dict[str, str]]
-) -> None:
-    with running(data, runtime()) as up:
+def test_killed_outright_it_takes_its_parts_along_and_starts_again(data: Path, environ: dict[str, str]) -> None:
+    with running(data, environ) as up:
         children = up.children()
         assert up.end(signal.SIGKILL) == -signal.SIGKILL
         for child in children:
             wait_until_gone(child)
-    with running(data, runtime()) as up:
+    with running(data, environ) as up:
         assert up.end(signal.SIGTERM) == 0
