@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -61,7 +62,7 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def effective_database_url(self) -> str:
         """`database_url`, or SQLite in the data folder."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.data.absolute() / 'catalog.sqlite'}"
+        return self.database_url or f"sqlite+aiosqlite:///{quote(str(self.data.absolute() / 'catalog.sqlite'))}"
 
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -27,9 +27,11 @@ Transaction = AsyncConnection
 class Catalog:
     """One process's connections to the catalog."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+        """`busy_timeout_seconds` is how long a lock, or a free connection, is waited for."""
         self.is_sqlite = database_url.startswith("sqlite")
-        self._engine = _sqlite_engine(database_url) if self.is_sqlite else _server_engine(database_url)
+        engine = _sqlite_engine if self.is_sqlite else _server_engine
+        self._engine = engine(database_url, busy_timeout_seconds)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writing = asyncio.Lock()
 
@@ -62,13 +64,13 @@ class Catalog:
         await self._engine.dispose()
 
 
-def _server_engine(database_url: str) -> AsyncEngine:
-    return create_async_engine(database_url, pool_size=10, pool_timeout=BUSY_TIMEOUT_SECONDS, pool_pre_ping=True)
+def _server_engine(database_url: str, timeout_seconds: float) -> AsyncEngine:
+    return create_async_engine(database_url, pool_size=10, pool_timeout=timeout_seconds, pool_pre_ping=True)
 
 
-def _sqlite_engine(database_url: str) -> AsyncEngine:
+def _sqlite_engine(database_url: str, timeout_seconds: float) -> AsyncEngine:
     engine = create_async_engine(
-        database_url, pool_size=8, pool_timeout=BUSY_TIMEOUT_SECONDS, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+        database_url, pool_size=8, pool_timeout=timeout_seconds, connect_args={"timeout": timeout_seconds}
     )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)

@@ -33,7 +33,8 @@ async def downgrade(catalog: Catalog, revision: str) -> None:
 def configuration(connection: Connection | None = None) -> Config:
     """Alembic's view of this catalog: where the scripts are and which connection to use."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))  # an option's value is a template
     config.attributes["connection"] = connection
     return config
 
