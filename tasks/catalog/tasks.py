@@ -28,6 +28,12 @@ State = Literal["PENDING", "STARTED", "PROGRESS", "RETRY", "SUCCESS", "FAILURE",
 FINISHED: tuple[State, ...] = ("SUCCESS", "FAILURE", "REVOKED")
 WAITING: tuple[State, ...] = ("PENDING", "RETRY")
 
+EARLY_SECONDS = 1.0
+"""How much too early a retry may start: the clocks of two machines differ a little."""
+
+MOST_IDS = 1_000
+"""How many ids one statement names; PostgreSQL takes 32,767 arguments at most."""
+
 
 class TaskError(msgspec.Struct, frozen=True):
     """Why a task failed, safe to show: the error's type and one sentence."""
@@ -95,9 +101,14 @@ async def newest(
 
 
 async def claim(transaction: Transaction, task_id: str, token: str, now: float, lease_seconds: float) -> TaskRow | None:
-    """Takes the task, if it waits or its holder's lease ran out. None when it is finished, held or unknown."""
+    """Takes the task, if it waits or its holder's lease ran out.
+
+    None when it is finished, held, unknown, or failed so lately that its next try is not due: a message that was sent
+    one time too many must not cut the pause short.
+    """
     free = or_(
-        tasks.c.state.in_(WAITING),
+        tasks.c.state == "PENDING",
+        and_(tasks.c.state == "RETRY", tasks.c.due_at <= now + EARLY_SECONDS),
         and_(tasks.c.state == "STARTED", tasks.c.lease_expires_at < now),
     )
     statement = (
@@ -129,7 +140,7 @@ async def renew(transaction: Transaction, tokens: Iterable[str], expires_at: flo
 
 async def succeed(transaction: Transaction, task_id: str, token: str, result: Any, now: float) -> bool:
     """Finishes a held task well. False: the lease was lost, and whatever else this transaction did must not commit."""
-    return await _settle(transaction, task_id, token, state="SUCCESS", result=result, finished_at=now)
+    return await _settle(transaction, task_id, token, state="SUCCESS", result=result, error=None, finished_at=now)
 
 
 async def fail(transaction: Transaction, task_id: str, token: str, error: TaskError, now: float) -> bool:
@@ -206,8 +217,11 @@ async def mark_dispatched(transaction: Transaction, task_ids: Sequence[str], now
 
 async def known(connection: Transaction, task_ids: Sequence[str]) -> dict[str, State]:
     """The states of those of `task_ids` that exist."""
-    found = await connection.execute(select(tasks.c.id, tasks.c.state).where(tasks.c.id.in_(task_ids)))
-    return {row.id: row.state for row in found}
+    states: dict[str, State] = {}
+    for start in range(0, len(task_ids), MOST_IDS):
+        query = select(tasks.c.id, tasks.c.state).where(tasks.c.id.in_(task_ids[start : start + MOST_IDS]))
+        states |= {row.id: row.state for row in await connection.execute(query)}
+    return states
 
 
 async def _settle(transaction: Transaction, task_id: str, token: str, **values: Any) -> bool:
