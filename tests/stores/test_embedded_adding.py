@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DiskFull, StagedFileMissing, StoreUnavailable
+from tasks.stores.embedded.adding import Adder
 from tasks.stores.embedded.folder import Folder
 from tasks.stores.embedded.hashing import LeafHasher
-from tasks.stores.embedded.index import Index
+from tasks.stores.embedded.index import MAX_RIVALS, Holder, Index
 from tasks.stores.embedded.store import EmbeddedStore
 from tasks.stores.protocol import Profile
 from tasks.stores.unixfs import PROFILES, Shape
@@ -53,7 +54,7 @@ async def test_the_file_is_moved_in_whole_and_made_read_only(
 async def test_progress_comes_in_steps_that_a_caller_can_show(embedded: EmbeddedStore, stage: Stage) -> None:
     seen: list[int] = []
     await embedded.add_file(stage(bytes(9 << 20)), "key", "unixfs-v1-2025", seen.append)
-    assert seen == [2 << 20, 4 << 20, 6 << 20, 8 << 20, 9 << 20]
+    assert seen == [4 << 20, 8 << 20, 9 << 20]
 
 
 async def test_the_same_content_is_kept_once_for_both_keys(
@@ -89,6 +90,24 @@ async def test_files_that_are_alike_at_both_ends_are_not_taken_for_equal(
     ]
     assert files_in(tmp_path) == ["one", "two"]
     assert [await read(embedded, file.cid) for file in added] == [DATA, other]
+
+
+async def test_many_files_made_to_look_alike_do_not_make_additions_slow(
+    embedded: EmbeddedStore, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[Holder] = []
+    compare = Adder._holds_same
+
+    def counting(self: Adder, rival: Holder, descriptor: int, on_piece: Callable[[], None]) -> bool:
+        compared.append(rival)
+        return compare(self, rival, descriptor, on_piece)
+
+    monkeypatch.setattr(Adder, "_holds_same", counting)
+    for number in range(MAX_RIVALS + 3):
+        data = bytes(100_000) + bytes([number]) + bytes(100_000)
+        compared.clear()
+        await embedded.add_file(stage(data), f"key-{number}", "unixfs-v1-2025", ignore)
+        assert len(compared) == min(number, MAX_RIVALS)
 
 
 async def test_many_additions_of_the_same_content_at_once_leave_one_file(
@@ -254,7 +273,7 @@ async def test_a_cancelled_addition_stops_at_once_and_can_be_taken_up_again(
     asyncio.get_running_loop().call_later(0, go_on.set)
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(asyncio.shield(adding), DEADLINE_SECONDS)
-    assert seen == [2 << 20]
+    assert seen == [4 << 20]
     added = await embedded.add_file(staged, "key", "unixfs-v1-2025", ignore)
     assert added.size_bytes == len(data)
     assert await read(embedded, added.cid, 0, 10) == bytes(10)

@@ -14,7 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tasks.stores.unixfs import Shape, leaf_digest
 
 DIGEST_BYTES = 32
-STRIPE_BYTES = 2 << 20
+STRIPE_BYTES = 4 << 20
+"""Work handed to a thread at once, and the step in which progress is told."""
+
 MAX_THREADS = 4
 
 

@@ -20,6 +20,10 @@ MAX_COPIES = 64
 """Of one block, that are tried before it is called damaged."""
 
 
+MAX_RIVALS = 8
+"""Files that a new one is compared with; otherwise many made to look alike could make every addition slow."""
+
+
 class Likeness(NamedTuple):
     """What equal files have in common, cheap to tell."""
 
@@ -88,9 +92,11 @@ class Index:
             if own:
                 return Holder(*own)
             alike = connection.execute(
-                "SELECT file_id, key FROM files WHERE fingerprint = ? AND size_bytes = ?", likeness
+                "SELECT file_id, key FROM files WHERE fingerprint = ? AND size_bytes = ? ORDER BY file_id DESC LIMIT ?",
+                (*likeness, MAX_RIVALS),
             ).fetchall()
-            if rivals := [Holder(*row) for row in alike if row[0] not in unlike]:
+            rivals = [Holder(*row) for row in alike if row[0] not in unlike]
+            if rivals and len(unlike) < MAX_RIVALS:
                 return rivals
             inserted = connection.execute(
                 "INSERT INTO files (key, fingerprint, size_bytes) VALUES (?, ?, ?)", (key, *likeness)
