@@ -81,7 +81,6 @@ def environ(runtime: Callable[[], dict[str, str]], bytecode: dict[str, str]) -> 
 
 def start(data: Path, environ: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "service.cli", "up", "--data", str(data), "--port", "0", *words]
-    environ = {**environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
