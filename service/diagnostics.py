@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, Router, post
 from litestar.datastructures import State as AppState
-from litestar.params import Parameter
+from litestar.params import FromQuery, QueryParameter
 from structlog.contextvars import get_contextvars
 
 from service.auth import needs, principal_of
@@ -23,13 +23,13 @@ AnyRequest = Request[Any, Any, AppState]
 
 
 @post("/add", status_code=202, summary="A task that adds two numbers")
-async def add(request: AnyRequest, x: float, y: float) -> Response[Submitted]:
+async def add(request: AnyRequest, x: FromQuery[float], y: FromQuery[float]) -> Response[Submitted]:
     """Its result is the sum."""
     return await _submit(request, diagnostics.add, {"x": x, "y": y}, "adding two numbers")
 
 
 @post("/sleep", status_code=202, summary="A task that waits")
-async def sleep(request: AnyRequest, seconds: float = 1.0) -> Response[Submitted]:
+async def sleep(request: AnyRequest, seconds: FromQuery[float] = 1.0) -> Response[Submitted]:
     """Its result is the time waited."""
     return await _submit(request, diagnostics.sleep, {"seconds": seconds}, "sleeping")
 
@@ -41,13 +41,13 @@ async def long(request: AnyRequest) -> Response[Submitted]:
 
 
 @post("/fail", status_code=202, summary="A task that fails")
-async def fail(request: AnyRequest, times: Annotated[int | None, Parameter(ge=0)] = None) -> Response[Submitted]:
+async def fail(request: AnyRequest, times: Annotated[int | None, QueryParameter(ge=0)] = None) -> Response[Submitted]:
     """It raises `times` times, or for ever; three retries, one second apart, are made."""
     return await _submit(request, diagnostics.fail, {"times": times}, "failing")
 
 
 @post("/", status_code=202, summary="A task that says a message")
-async def echo(request: AnyRequest, message: str = "hello") -> Response[Submitted]:
+async def echo(request: AnyRequest, message: FromQuery[str] = "hello") -> Response[Submitted]:
     """Its result is the message."""
     return await _submit(request, diagnostics.echo, {"message": message}, "saying a message")
 

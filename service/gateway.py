@@ -16,6 +16,7 @@ from litestar import HttpMethod, MediaType, Request, Response, Router, route
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State as AppState
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from service import byte_ranges
@@ -53,7 +54,7 @@ async def readers_only(connection: ASGIConnection[Any, Any, Any, Any], handler: 
     summary="Content by its CID",
     media_type=MediaType.TEXT,
 )
-async def content(request: AnyRequest, cid: str) -> Response[Any]:
+async def content(request: AnyRequest, cid: FromPath[str]) -> Response[Any]:
     """The file, or with `?format=raw` the block. `Range`, `If-None-Match` and `If-Range` are heeded."""
     parsed = CID.parse(cid)
     if _wants_raw(request):
@@ -62,7 +63,7 @@ async def content(request: AnyRequest, cid: str) -> Response[Any]:
 
 
 @route("/{cid:str}/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], include_in_schema=False)
-async def below(cid: str, path: str) -> Response[Any]:
+async def below(cid: FromPath[str], path: FromPath[str]) -> Response[Any]:
     """Files have nothing below them."""
     raise BlockNotFound(f"{CID.parse(cid)}{path}")
 

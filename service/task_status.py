@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.datastructures import State as AppState
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.auth import any_key, principal_of
 from service.errors import NotFinished, TaskFailed
@@ -55,21 +55,21 @@ async def _from_catalog(parts: Parts, task_id: str, trouble: RecordsUnavailable 
 
 
 @get("/{task_id:str}/status", summary="How far a task is")
-async def status(request: AnyRequest, task_id: str) -> Response[StatusAnswer]:
+async def status(request: AnyRequest, task_id: FromPath[str]) -> Response[StatusAnswer]:
     """The short form, for polling: state, progress, message, and the result or the error when there is one."""
     record = await find(request.app.state.parts, principal_of(request).owner, task_id)
     return _json(status_answer(record))
 
 
 @get("/{task_id:str}", summary="The whole record of a task")
-async def detail(request: AnyRequest, task_id: str) -> Response[TaskView]:
+async def detail(request: AnyRequest, task_id: FromPath[str]) -> Response[TaskView]:
     """Everything known of a task."""
     record = await find(request.app.state.parts, principal_of(request).owner, task_id)
     return _json(task_view(record))
 
 
 @get("/{task_id:str}/result", summary="The result of a finished task")
-async def result(request: AnyRequest, task_id: str) -> Response[ResultAnswer]:
+async def result(request: AnyRequest, task_id: FromPath[str]) -> Response[ResultAnswer]:
     """The result; 409 with the state while there is none, and the failure's problem when there will be none."""
     record = await find(request.app.state.parts, principal_of(request).owner, task_id)
     if record.state == "FAILURE" and record.error is not None:
@@ -82,11 +82,11 @@ async def result(request: AnyRequest, task_id: str) -> Response[ResultAnswer]:
 @get("/", summary="The owner's tasks, newest first")
 async def listing(
     request: AnyRequest,
-    of_state: Annotated[State | None, Parameter(query="state")] = None,
-    queue: str = "",
-    actor: str = "",
-    before: datetime | None = None,
-    limit: Annotated[int, Parameter(ge=1, le=MOST_LISTED)] = 50,
+    of_state: Annotated[State | None, QueryParameter(name="state")] = None,
+    queue: FromQuery[str] = "",
+    actor: FromQuery[str] = "",
+    before: FromQuery[datetime | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=MOST_LISTED)] = 50,
 ) -> Response[TaskList]:
     """Filtered by `state`, `queue` and `actor`; `before` takes the `next_before` of the page that came before."""
     parts: Parts = request.app.state.parts

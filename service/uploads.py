@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from litestar import Request, Response, Router, post, put
 from litestar.datastructures import State as AppState
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from structlog.contextvars import get_contextvars
 
 from service.auth import needs, principal_of
@@ -39,7 +39,7 @@ from tasks.stores.protocol import DEFAULT_PROFILE, Profile
 AnyRequest = Request[Any, Any, AppState]
 Kind = Literal["raw", "multipart"]
 Outcome = Literal["accepted", "rejected", "aborted"]
-ProfileName = Annotated[Profile, Parameter(description="Import profile of IPIP-499; it decides the CID.")]
+ProfileName = Annotated[Profile, QueryParameter(description="Import profile of IPIP-499; it decides the CID.")]
 
 
 class UploadMetrics(Protocol):
@@ -82,7 +82,7 @@ class Description(msgspec.Struct, frozen=True):
 
 @post("/", status_code=202, summary="Upload a file", request_max_body_size=None)
 async def upload(
-    request: AnyRequest, filename: str | None = None, profile: ProfileName = DEFAULT_PROFILE
+    request: AnyRequest, filename: FromQuery[str | None] = None, profile: ProfileName = DEFAULT_PROFILE
 ) -> Response[UploadAnswer]:
     """Takes a raw body, named by `Content-Disposition` or `?filename=`, or a multipart form with one file."""
     content_type = request.headers.get("content-type", "")
@@ -92,9 +92,17 @@ async def upload(
     return await _accept_raw(request, name, profile)
 
 
-@put(["/", "/{filename:path}"], status_code=202, summary="Upload a file under a name", request_max_body_size=None)
+@put("/", status_code=202, summary="Upload a file under its default name", request_max_body_size=None)
+async def upload_unnamed(
+    request: AnyRequest, filename: FromQuery[str | None] = None, profile: ProfileName = DEFAULT_PROFILE
+) -> Response[UploadAnswer]:
+    """Takes a raw body, as `curl -T -` sends it."""
+    return await _accept_raw(request, filename or DEFAULT_NAME, profile)
+
+
+@put("/{filename:path}", status_code=202, summary="Upload a file under a name", request_max_body_size=None)
 async def upload_named(
-    request: AnyRequest, filename: str = DEFAULT_NAME, profile: ProfileName = DEFAULT_PROFILE
+    request: AnyRequest, filename: FromPath[str], profile: ProfileName = DEFAULT_PROFILE
 ) -> Response[UploadAnswer]:
     """Takes a raw body, as `curl -T` sends it."""
     return await _accept_raw(request, filename.removeprefix("/"), profile)
@@ -102,7 +110,9 @@ async def upload_named(
 
 def router(path: str) -> Router:
     """The upload routes below `path`."""
-    return Router(path, route_handlers=[upload, upload_named], guards=[needs("upload")], tags=["Uploads"])
+    return Router(
+        path, route_handlers=[upload, upload_unnamed, upload_named], guards=[needs("upload")], tags=["Uploads"]
+    )
 
 
 async def _accept_raw(request: AnyRequest, filename: str, profile: Profile) -> Response[UploadAnswer]:
