@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiofiles.os
@@ -30,7 +32,7 @@ class StagedFile:
     """One upload's file while it is received. All methods leave the event loop free."""
 
     def __init__(self, folder: Path, task_id: str, descriptor: int) -> None:
-        self._folder, self._task_id, self._descriptor = folder, task_id, descriptor
+        self._folder, self._task_id, self._descriptor = folder, task_id, _Descriptor(descriptor)
         self.size_bytes = 0
         self.sealed = False
 
@@ -49,7 +51,32 @@ class StagedFile:
 
     async def close(self) -> None:
         """Lets the file go: it is the catalog's to protect now."""
-        await aiofiles.os.wrap(os.close)(self._descriptor)
+        await aiofiles.os.wrap(self._descriptor.close)()
+
+
+class _Descriptor:
+    """An open file, which is not closed while a thread still uses it.
+
+    A cancelled upload leaves its last write behind in a thread. Closing the file under it would give the file's number
+    to the next one that is opened, another upload perhaps, and the rest of the bytes with it.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number, self._is_open, self._lock = number, True, threading.Lock()
+
+    @contextmanager
+    def used(self) -> Iterator[int]:
+        """Its number, good inside the block. Raises ValueError once it is closed."""
+        with self._lock:
+            if not self._is_open:
+                raise ValueError("the staged file is closed")
+            yield self._number
+
+    def close(self) -> None:
+        """Closes it, when nobody uses it any more."""
+        with self.used() as number:
+            self._is_open = False
+            os.close(number)
 
 
 class Staging:
@@ -98,11 +125,12 @@ def _create(folder: Path, task_id: str) -> int:
 
 
 @aiofiles.os.wrap
-def _write_all(descriptor: int, pieces: list[bytes]) -> int:
+def _write_all(descriptor: _Descriptor, pieces: list[bytes]) -> int:
     total = 0
     try:
-        for start in range(0, len(pieces), MOST_PIECES):
-            total += _write_batch(descriptor, pieces[start : start + MOST_PIECES])
+        with descriptor.used() as number:
+            for start in range(0, len(pieces), MOST_PIECES):
+                total += _write_batch(number, pieces[start : start + MOST_PIECES])
     except OSError as error:
         raise _translated(error) from error
     return total
@@ -119,48 +147,58 @@ def _write_batch(descriptor: int, pieces: list[bytes]) -> int:
 
 
 @aiofiles.os.wrap
-def _seal(descriptor: int, folder: Path, task_id: str) -> None:
+def _seal(descriptor: _Descriptor, folder: Path, task_id: str) -> None:
     try:
-        os.fchmod(descriptor, SEALED_MODE)
-        os.fsync(descriptor)
-        (folder / (task_id + PART)).rename(folder / (task_id + SEALED))
-        _sync_folder(folder)
+        with descriptor.used() as number:
+            os.fchmod(number, SEALED_MODE)
+            os.fsync(number)
+            (folder / (task_id + PART)).rename(folder / (task_id + SEALED))
+            _sync_folder(folder)
     except OSError as error:
         raise _translated(error) from error
 
 
 @aiofiles.os.wrap
-def _discard(descriptor: int, folder: Path, task_id: str) -> None:
+def _discard(descriptor: _Descriptor, folder: Path, task_id: str) -> None:
     (folder / (task_id + PART)).unlink(missing_ok=True)
-    os.close(descriptor)
+    descriptor.close()
 
 
 @aiofiles.os.wrap
 def _abandoned(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.endswith((PART, SEALED)) and _is_abandoned(path)]
+    found = []
+    for path in folder.iterdir():
+        if path.name.endswith((PART, SEALED)):
+            with _locked(path) as is_ours:
+                found += [path.name] if is_ours else []
+    return found
 
 
 @aiofiles.os.wrap
 def _remove_abandoned(folder: Path, names: list[str]) -> list[str]:
     removed = []
     for name in names:
-        if _is_abandoned(folder / name):  # a name can come back to life: an upload may be sealed since it was listed
-            (folder / name).unlink(missing_ok=True)
-            removed.append(name)
+        with _locked(folder / name) as is_ours:  # while it is removed: its writer may just have made it
+            if is_ours:
+                (folder / name).unlink(missing_ok=True)
+                removed.append(name)
     return removed
 
 
-def _is_abandoned(path: Path) -> bool:
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether the file could be locked, because it is nobody's; it stays locked inside the block."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        yield False
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        yield False
     else:
-        return True
+        yield True
     finally:
         os.close(descriptor)
 
