@@ -109,7 +109,7 @@ class Records:
         self._ttl_seconds = ttl_seconds
         self._write = redis.register_script(resources.files("tasks").joinpath("lua/write_record.lua").read_text())
         self._decoder = msgspec.json.Decoder(Record)
-        self._asked: dict[str, asyncio.Future[Record | None]] = {}
+        self._asked: dict[str, list[asyncio.Future[Record | None]]] = {}
         self._reader: asyncio.Task[None] | None = None
 
     def stage(self, pipeline: Pipeline, record: Record) -> None:
@@ -119,7 +119,7 @@ class Records:
         if not record.durable:
             pipeline.zadd(owner_key(record.owner), {record.task_id: record.created_at})
             pipeline.zremrangebyrank(owner_key(record.owner), 0, -KEPT_PER_OWNER - 1)
-            pipeline.expire(owner_key(record.owner), int(self._ttl_seconds))
+            pipeline.pexpire(owner_key(record.owner), ttl_milliseconds)
 
     async def write(self, record: Record) -> bool:
         """Writes a record unless a later one is there; False in that case. Raises RecordsUnavailable."""
@@ -133,12 +133,11 @@ class Records:
 
     async def get(self, task_id: str) -> Record | None:
         """One record, or None when Redis does not have it. Raises RecordsUnavailable."""
-        answer = self._asked.get(task_id)
-        if answer is None:
-            answer = self._asked[task_id] = asyncio.get_running_loop().create_future()
-            if self._reader is None or self._reader.done():
-                self._reader = asyncio.create_task(self._answer())
-        return await asyncio.shield(answer)  # several readers may wait on it: one that leaves must not cancel it
+        answer: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(task_id, []).append(answer)
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._answer())
+        return await answer
 
     async def get_many(self, task_ids: list[str]) -> list[Record | None]:
         """Records in the order asked for. Raises RecordsUnavailable."""
@@ -148,7 +147,7 @@ class Records:
             bodies = await self._redis.mget([record_key(task_id) for task_id in task_ids])
         except (RedisError, OSError) as error:
             raise RecordsUnavailable from error
-        return [None if body is None else self._decoder.decode(body) for body in bodies]
+        return [None if body is None else self._decoded(body) for body in bodies]
 
     async def owned(self, owner: str, before: float | None, keep: Callable[[Record], bool], limit: int) -> list[Record]:
         """The owner's Redis-only tasks that `keep` accepts, newest first. Raises RecordsUnavailable."""
@@ -163,7 +162,14 @@ class Records:
     def _encoded(self, record: Record) -> tuple[bytes, int]:
         passing = record.durable and not record.finished
         ttl_seconds = UNFINISHED_TTL_SECONDS if passing else self._ttl_seconds
-        return msgspec.json.encode(msgspec.structs.replace(record, rank=rank(record))), int(ttl_seconds * 1000)
+        return msgspec.json.encode(msgspec.structs.replace(record, rank=rank(record))), max(1, int(ttl_seconds * 1000))
+
+    def _decoded(self, body: bytes | str) -> Record | None:
+        """What cannot be read, because another version wrote it, counts as gone: the catalog knows better."""
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
 
     async def _answer(self) -> None:
         while self._asked:
@@ -171,9 +177,10 @@ class Records:
             try:
                 records = await self.get_many(list(asked))
             except RecordsUnavailable as error:
-                for answer in asked.values():
+                for answer in (answer for answers in asked.values() for answer in answers if not answer.done()):
                     answer.set_exception(error)
-                    answer.exception()  # seen: a reader that has left must not make asyncio complain
                 continue
-            for answer, record in zip(asked.values(), records, strict=True):
-                answer.set_result(record)
+            for answers, record in zip(asked.values(), records, strict=True):
+                for answer in answers:
+                    if not answer.done():  # a reader may have left
+                        answer.set_result(record)

@@ -9,7 +9,8 @@
 local current = redis.call('GET', KEYS[1])
 if current then
   local readable, record = pcall(cjson.decode, current)
-  if readable and record.rank > tonumber(ARGV[2]) then
+  local rank = readable and type(record) == 'table' and tonumber(record.rank)
+  if rank and rank > tonumber(ARGV[2]) then
     return 0
   end
 end
