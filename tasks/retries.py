@@ -7,6 +7,10 @@ from typing import Protocol
 import msgspec
 
 
+MOST_DOUBLINGS = 64
+"""More would overflow some day, and no pause is as long as that."""
+
+
 class Random(Protocol):
     """Where jitter comes from: the `random` module, or a seeded generator."""
 
@@ -30,5 +34,5 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """
         if attempt >= self.max_retries or isinstance(error, self.never_retry):
             return None
-        ceiling = min(self.max_backoff_seconds, self.min_backoff_seconds * 2.0**attempt)
+        ceiling = min(self.max_backoff_seconds, self.min_backoff_seconds * 2.0 ** min(attempt, MOST_DOUBLINGS))
         return ceiling * (1 - random.random() / 2) if ceiling > self.min_backoff_seconds else ceiling

@@ -23,7 +23,9 @@ ALIASES = {
 }
 """Names other than `MOORAGE_…` by which a field may be given, because the field's tools already use them."""
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+LONGEST_SECONDS = 10 * 365 * 86_400.0
+Positive = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SECONDS)]
+"""A duration. Infinity is none: no timer and no expiry can be set to it."""
 
 
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
