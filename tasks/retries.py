@@ -6,7 +6,6 @@ from typing import Protocol
 
 import msgspec
 
-
 MOST_DOUBLINGS = 64
 """More would overflow some day, and no pause is as long as that."""
 
