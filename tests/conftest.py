@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from real_valkey import DATABASES, RealValkey
 
 from tasks.catalog import migrate
 from tasks.parts import Parts
 from tasks.settings import TaskSettings
+from tests.real_valkey import DATABASES, RealValkey
 
 _databases = itertools.count(1)
 

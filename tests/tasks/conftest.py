@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_postgres import RealPostgres, binaries
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tasks.catalog import migrate
 from tasks.catalog.engine import Catalog
 from tasks.catalog.tasks import TaskRow
+from tests.tasks.real_postgres import RealPostgres, binaries
 
 URL_VARIABLE = "MOORAGE_TEST_DATABASE_URL"
 """Address of a PostgreSQL database that may be emptied; without it a server is started, if one is installed."""

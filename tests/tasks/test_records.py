@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from real_valkey import RealValkey
 from redis.asyncio import Redis
 
 from tasks.catalog.tasks import TaskError, TaskRow
 from tasks.errors import RecordsUnavailable
 from tasks.parts import connect
 from tasks.records import UNFINISHED_TTL_SECONDS, Record, Records, from_row, owner_key, rank, record_key
+from tests.real_valkey import RealValkey
 
 TTL_SECONDS = 3_600.0
 

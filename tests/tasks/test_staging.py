@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from waiting import eventually
 
 from tasks.errors import DiskFull
 from tasks.staging import MOST_PIECES, StagedFile, Staging
+from tests.waiting import eventually
 
 WRITE_A_PART = """
 import asyncio, sys
