@@ -49,7 +49,7 @@ def create_app(settings: ServiceSettings, task_settings: TaskSettings) -> ASGIAp
     metrics = LocalMetrics(VERSION)
     slots = uploads.Slots(settings.max_concurrent_uploads)
     state = AppState({"settings": settings, "metrics": metrics, "slots": slots})
-    configure(task_settings)
+    configure(task_settings).loader.import_default_modules()  # so that every actor is known by name
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
