@@ -1,4 +1,4 @@
-"""Forms with a file in them: one file is taken out whole, however the body is cut; anything else is refused in words."""
+"""Forms with a file: one is taken out whole, however the body is cut; anything else is refused in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from service.errors import BadUpload
 from service.multipart_body import MOST_OTHER_BYTES, FilePart, boundary_of, file_pieces
 
 FIELD = b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
-FILE_HEAD = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n'
+FILE_HEAD = (
+    b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n'
+    b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
+)
 CONTENT = b"one\r\n--not the boundary\r\n\r\n--\r\n-\x00\xff"
 END = b"\r\n--b--\r\n"
 FORM = FIELD + FILE_HEAD + CONTENT + b"\r\n" + FIELD + END[2:]

@@ -1,4 +1,4 @@
-"""What an upload may take, and what becomes of it when a part or the client goes away: a right refusal, and no trace."""
+"""What an upload may take, and what becomes of it when a part or the client goes away: refused, and no trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-import httpx
 import msgspec
 import pytest
 from raw_http import RawConnection
@@ -135,7 +134,7 @@ def test_a_client_that_hangs_up_half_way_leaves_nothing_and_gives_its_place_back
     for _ in range(4):
         with begun(limited, key, Content_Length=50_000) as connection:
             connection.send(bytes(10_000))
-            run(eventually(lambda: limited.staged_names()))
+            run(eventually(limited.staged_names))
         run(eventually(nothing_is_left(limited)))
     assert limited.task_ids() == set()
 
