@@ -54,7 +54,9 @@ async def echo(request: AnyRequest, message: FromQuery[str] = "hello") -> Respon
 
 def router(path: str) -> Router:
     """The diagnostic routes below `path`."""
-    return Router(path, route_handlers=[echo, add, sleep, long, fail], guards=[needs("upload")], tags=["Diagnostics"])
+    return Router(
+        path, route_handlers=[echo, add, sleep, long, fail], before_request=needs("upload"), tags=["Diagnostics"]
+    )
 
 
 async def _submit(request: AnyRequest, actor: Actor, arguments: dict[str, Any], message: str) -> Response[Submitted]:

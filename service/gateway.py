@@ -15,7 +15,6 @@ from urllib.parse import quote
 from litestar import HttpMethod, MediaType, Request, Response, Router, route
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State as AppState
-from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from litestar.response import Stream
 
@@ -42,10 +41,13 @@ class GatewayMetrics(Protocol):
         """A block did not match its hash."""
 
 
-async def readers_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard that asks for the scope `read`, unless the gateway is public."""
-    if _settings(connection).gateway != "public":
-        await needs("read")(connection, handler)  # type: ignore[misc]
+_check_reader = needs("read")
+
+
+async def readers_only(request: AnyRequest) -> None:
+    """Asks for the scope `read`, unless the gateway is public."""
+    if _settings(request).gateway != "public":
+        await _check_reader(request)
 
 
 @route(
@@ -70,7 +72,7 @@ async def below(cid: FromPath[str], path: FromPath[str]) -> Response[Any]:
 
 def router(path: str) -> Router:
     """The gateway below `path`."""
-    return Router(path, route_handlers=[content, below], guards=[readers_only], tags=["Content"])
+    return Router(path, route_handlers=[content, below], before_request=readers_only, tags=["Content"])
 
 
 async def _file(request: AnyRequest, cid: CID) -> Response[Any]:

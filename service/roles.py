@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import uvicorn
@@ -21,8 +22,10 @@ def run_api() -> None:
 
     settings = read(ServiceSettings, os.environ)
     logs.configure(read(LogSettings, os.environ), "api")
+    app = create_app(settings, read(TaskSettings, os.environ))
+    _spare_the_collector()
     uvicorn.run(
-        create_app(settings, read(TaskSettings, os.environ)),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -31,9 +34,17 @@ def run_api() -> None:
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_seconds),
     )
+
+
+def _spare_the_collector() -> None:
+    """Takes what was imported out of the garbage collector's sight: walking it cost polls a third of their rate."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> None:

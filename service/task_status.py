@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, Router, get
 from litestar.datastructures import State as AppState
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from service.auth import any_key, principal_of
 from service.errors import NotFinished, TaskFailed
+from service.quick_json import quick_json
 from service.schemas import ResultAnswer, StatusAnswer, TaskList, TaskView, status_answer, task_view
 from service.task_pages import page_of
 from tasks.catalog import tasks as rows
@@ -25,8 +25,6 @@ from tasks.records import STATUSES, Record, from_row
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOST_LISTED = 200
 
-_encode = msgspec.json.Encoder().encode
-T = TypeVar("T")
 AnyRequest = Request[Any, Any, AppState]
 
 
@@ -58,14 +56,14 @@ async def _from_catalog(parts: Parts, task_id: str, trouble: RecordsUnavailable 
 async def status(request: AnyRequest, task_id: FromPath[str]) -> Response[StatusAnswer]:
     """The short form, for polling: state, progress, message, and the result or the error when there is one."""
     record = await find(request.app.state.parts, principal_of(request).owner, task_id)
-    return _json(status_answer(record))
+    return quick_json(status_answer(record))
 
 
 @get("/{task_id:str}", summary="The whole record of a task")
 async def detail(request: AnyRequest, task_id: FromPath[str]) -> Response[TaskView]:
     """Everything known of a task."""
     record = await find(request.app.state.parts, principal_of(request).owner, task_id)
-    return _json(task_view(record))
+    return quick_json(task_view(record))
 
 
 @get("/{task_id:str}/result", summary="The result of a finished task")
@@ -76,7 +74,7 @@ async def result(request: AnyRequest, task_id: FromPath[str]) -> Response[Result
         raise TaskFailed(record.error.type, record.error.message)
     if record.state != "SUCCESS":
         raise NotFinished(record.state)
-    return _json(ResultAnswer(task_id, record.state, STATUSES[record.state], record.result))
+    return quick_json(ResultAnswer(task_id, record.state, STATUSES[record.state], record.result))
 
 
 @get("/", summary="The owner's tasks, newest first")
@@ -118,7 +116,7 @@ async def listing(
         pass  # the catalog's part of the list is still true
     page = page_of([durable, passing], fits, limit)
     next_before = None if page.next_before is None else datetime.fromtimestamp(page.next_before, UTC)
-    return _json(TaskList([task_view(record) for record in page.records], len(page.records), next_before, active))
+    return quick_json(TaskList([task_view(record) for record in page.records], len(page.records), next_before, active))
 
 
 def _stored_as(state: State | None) -> tuple[State, ...]:
@@ -134,11 +132,6 @@ async def _active(parts: Parts, owner: str) -> dict[str, list[ActiveTask]]:
     return {sign.hostname: [task for task in sign.active if task.owner == owner] for sign in signs}
 
 
-def _json(value: T) -> Response[T]:
-    """An answer encoded here and now: polls come by the thousand and Litestar's encoder has hooks they don't need."""
-    return cast("Response[T]", Response(_encode(value), media_type="application/json"))
-
-
 def router(path: str) -> Router:
     """The task routes below `path`."""
-    return Router(path, route_handlers=[listing, detail, status, result], guards=[any_key], tags=["Tasks"])
+    return Router(path, route_handlers=[listing, detail, status, result], before_request=any_key, tags=["Tasks"])

@@ -111,7 +111,7 @@ async def upload_named(
 def router(path: str) -> Router:
     """The upload routes below `path`."""
     return Router(
-        path, route_handlers=[upload, upload_unnamed, upload_named], guards=[needs("upload")], tags=["Uploads"]
+        path, route_handlers=[upload, upload_unnamed, upload_named], before_request=needs("upload"), tags=["Uploads"]
     )
 
 
