@@ -18,6 +18,7 @@ COMMANDS = {
     "put": ("service.client_commands:put", "Send files to a server."),
     "status": ("service.client_commands:status", "Show where a task stands."),
     "get": ("service.client_commands:get", "Fetch content by its CID."),
+    "keys": ("service.key_commands:keys", "Create, list and revoke API keys."),
 }
 """Name, where the command is defined, and its line in the overview."""
 
