@@ -6,6 +6,7 @@ the reconciler sends it later. Another task has nothing but its message, so ther
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,11 +34,12 @@ class QueueView(msgspec.Struct, frozen=True):
     length: int
     oldest_enqueued_at: float | None
 
-    def may_hold(self, sent_at: float) -> bool:
-        """Whether a message sent at `sent_at` can still be waiting: queues are first in, first out."""
+    @property
+    def gone_before(self) -> float:
+        """Messages sent before this time (epoch seconds) have been taken: queues are first in, first out."""
         if self.length == 0:
-            return False
-        return self.oldest_enqueued_at is None or self.oldest_enqueued_at <= sent_at + CLOCK_SKEW_SECONDS
+            return math.inf
+        return -math.inf if self.oldest_enqueued_at is None else self.oldest_enqueued_at - CLOCK_SKEW_SECONDS
 
 
 CLOCK_SKEW_SECONDS = 1.0

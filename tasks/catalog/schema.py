@@ -40,6 +40,7 @@ tasks = Table(
     Column("state", String(16), nullable=False),
     Column("attempt", Integer, nullable=False),  # failures so far that led to a retry
     Column("starts", Integer, nullable=False),  # deliveries that began to run
+    Column("losses", Integer, nullable=False),  # starts whose worker died
     Column("lease_token", String(36)),
     Column("lease_expires_at", Double),
     Column("due_at", Double, nullable=False),  # not to be started, so not to be missed, before then

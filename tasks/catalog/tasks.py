@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import RowMapping, and_, func, insert, or_, select, update
+from sqlalchemy import RowMapping, and_, case, func, insert, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from tasks.catalog.engine import Transaction
@@ -30,6 +30,9 @@ WAITING: tuple[State, ...] = ("PENDING", "RETRY")
 
 EARLY_SECONDS = 1.0
 """How much too early a retry may start: the clocks of two machines differ a little."""
+
+SLOWEST_DOUBLING = 6
+"""Messages sent in vain for one task are at most 2**6 times the patience apart."""
 
 MOST_IDS = 1_000
 """How many ids one statement names; PostgreSQL takes 32,767 arguments at most."""
@@ -54,6 +57,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     state: State = "PENDING"
     attempt: int = 0
     starts: int = 0
+    losses: int = 0
     lease_token: str | None = None
     lease_expires_at: float | None = None
     due_at: float
@@ -180,7 +184,14 @@ async def release_expired(transaction: Transaction, now: float, limit: int = 500
     statement = (
         update(tasks)
         .where(tasks.c.id.in_(dead), tasks.c.state == "STARTED", tasks.c.lease_expires_at < now)
-        .values(state="PENDING", lease_token=None, lease_expires_at=None, due_at=now, dispatched_at=None)
+        .values(
+            state="PENDING",
+            losses=tasks.c.losses + 1,
+            lease_token=None,
+            lease_expires_at=None,
+            due_at=now,
+            dispatched_at=None,
+        )
         .returning(tasks)
     )
     return [_row(found) for found in (await transaction.execute(statement)).mappings()]
@@ -196,11 +207,21 @@ async def fail_waiting(transaction: Transaction, task_id: str, error: TaskError,
     return _changed(await transaction.execute(statement))
 
 
-async def waiting(connection: Transaction, due_before: float, limit: int = 500) -> list[TaskRow]:
-    """Tasks that should be running by now or have a message on its way, the longest waiting first."""
+async def overdue(
+    connection: Transaction, queue: str, *, gone_before: float, now: float, patience_seconds: float, limit: int = 500
+) -> list[TaskRow]:
+    """Tasks that wait for a message the queue no longer holds, the longest waiting first.
+
+    Their last message was sent, or was to be run, before `gone_before`, and longer ago than `patience_seconds`, which
+    double with each message that was sent in vain.
+    """
+    sent_at = case((tasks.c.dispatched_at > tasks.c.due_at, tasks.c.dispatched_at), else_=tasks.c.due_at)
+    doublings = {dispatches: patience_seconds * 2.0**dispatches for dispatches in range(SLOWEST_DOUBLING)}
+    patience = case(doublings, value=tasks.c.dispatches, else_=patience_seconds * 2.0**SLOWEST_DOUBLING)
     query = (
         select(tasks)
-        .where(tasks.c.state.in_(WAITING), tasks.c.due_at < due_before)
+        .where(tasks.c.queue == queue, tasks.c.state.in_(WAITING))
+        .where(tasks.c.due_at < min(now, gone_before), sent_at < gone_before, sent_at + patience < now)
         .order_by(tasks.c.due_at)
         .limit(limit)
     )

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("starts", sa.Integer(), nullable=False),
+        sa.Column("losses", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.String(length=36), nullable=True),
         sa.Column("lease_expires_at", sa.Double(), nullable=True),
         sa.Column("due_at", sa.Double(), nullable=False),
