@@ -107,7 +107,8 @@ class DurableLedger:
             self._kept(await rows.retry(transaction, self._row.id, self._token, error, due_at))
         attempt = self._row.attempt + 1
         await self._show(state="RETRY", attempt=attempt, error=error)
-        await self._parts.dispatcher.hint(msgspec.structs.replace(self._row, attempt=attempt, due_at=due_at))
+        waits = msgspec.structs.replace(self._row, state="RETRY", attempt=attempt, error=error, due_at=due_at)
+        await self._parts.dispatcher.hint(waits)
 
     async def fail(self, error: TaskError) -> None:
         """The row becomes a dead letter."""
@@ -143,8 +144,10 @@ class RecordLedger:
     async def begin(
         cls, parts: Parts, sent: Record, arguments: dict[str, Any], context: dict[str, str]
     ) -> RecordLedger | None:
-        """Starts the task. `sent` stands in for a record that Redis has lost. None when it is finished."""
-        found = await parts.records.get(sent.task_id) or sent
+        """Starts the task. `sent` stands in for a record that Redis lost or cannot give. None when it is finished."""
+        found = sent
+        with contextlib.suppress(RecordsUnavailable):
+            found = await parts.records.get(sent.task_id) or sent
         if found.finished:
             return None
         started_at = found.started_at or parts.clock.now()

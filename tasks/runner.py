@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
@@ -27,6 +27,8 @@ from tasks.records import Record
 if TYPE_CHECKING:
     from tasks.actor import Actor
     from tasks.parts import Parts
+
+T = TypeVar("T")
 
 REPORT_SECONDS = 0.2
 """How often progress is published while it changes."""
@@ -49,22 +51,28 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Any:
     """Runs the task to its outcome, see above."""
-    if not actor.keep_result:
-        job = Job(parts, task_id=delivery.task_id, owner="", attempt=delivery.attempt)
-        return msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
-    ledger = await _begin(parts, actor, delivery, arguments)
-    if ledger is None:
-        raise Ignore
+    ledger: Ledger | None = None
     try:
+        if not actor.keep_result:
+            job = Job(parts, task_id=delivery.task_id, owner="", attempt=delivery.attempt)
+            return msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
+        ledger = await _written_down(_begin(parts, actor, delivery, arguments))
+        if ledger is None:
+            raise Ignore
         return await _run(parts, actor, ledger, arguments)
     except LeaseLost:
         log.warning("task.lease_lost", task_id=delivery.task_id)
         raise Ignore from None
     except asyncio.CancelledError:
-        with contextlib.suppress(LeaseLost, *NOT_WRITTEN_DOWN):  # the reconciler finds what could not be handed back
-            await ledger.hand_back()
-            log.info("task.handed_back", task_id=delivery.task_id)
+        if ledger is not None:
+            await _handed_back(ledger)
         raise Ignore from None
+
+
+async def _handed_back(ledger: Ledger) -> None:
+    with contextlib.suppress(LeaseLost, *NOT_WRITTEN_DOWN):  # the reconciler finds what could not be handed back
+        await ledger.hand_back()
+        log.info("task.handed_back", task_id=ledger.record.task_id)
 
 
 async def _begin(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Ledger | None:
@@ -88,12 +96,12 @@ async def _run(parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, 
     try:
         async with ledger.holding(), _reporting(parts, record, job):
             result = msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
-    except LeaseLost:
+        await _written_down(ledger.succeed(result, job.effects))
+    except (LeaseLost, Ignore):
         raise
     except Exception as error:
         await _after_failure(parts, actor, ledger, error)
         raise
-    await _written_down(ledger.succeed(result, job.effects))
     return result
 
 
@@ -108,9 +116,9 @@ async def _after_failure(parts: Parts, actor: Actor, ledger: Ledger, error: Exce
     raise Retry(str(error), error, due_at) from error
 
 
-async def _written_down(writing: Any) -> None:
+async def _written_down(writing: Awaitable[T]) -> T:
     try:
-        await writing
+        return await writing
     except NOT_WRITTEN_DOWN as error:
         log.warning("task.not_written_down", reason=type(error).__name__)
         raise Ignore from error
