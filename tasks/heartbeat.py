@@ -69,7 +69,7 @@ class Heartbeat(threading.Thread):
             self._redis.hdel(WORKERS_KEY, self._hostname)
 
     def _sign(self) -> WorkerSign:
-        active = tuple(_active(request) for request in list(state.active_requests))
+        active = tuple(_active(request) for request in _requests())
         return WorkerSign(hostname=self._hostname, queues=self._queues, active=active, at=self._clock.now())
 
 
@@ -91,7 +91,17 @@ def is_alive(sign: WorkerSign, now: float) -> bool:
     return now - sign.at <= ALIVE_SECONDS
 
 
+def _requests() -> list[Request]:
+    """What the worker runs. Its main thread adds to the set while this one reads it, and then it must be read again."""
+    while True:
+        try:
+            return list(state.active_requests)
+        except RuntimeError:
+            continue
+
+
 def _active(request: Request) -> ActiveTask:
-    headers: dict[str, Any] = request.request_dict
-    context = headers.get("moorage_context") or {}
-    return ActiveTask(request.id, request.name, context.get("owner_id", ""))
+    """Whoever can reach the broker writes these headers; readers of the sign rely on their types."""
+    context = request.request_dict.get("moorage_context")
+    owner = context.get("owner_id") if isinstance(context, dict) else None
+    return ActiveTask(request.id, request.name, owner if isinstance(owner, str) else "")

@@ -25,7 +25,7 @@ async def sweep_files(parts: Parts) -> list[str]:
     async def wanted(task_ids: Sequence[str]) -> set[str]:
         async with parts.catalog.read() as connection:
             states = await rows.known(connection, task_ids)
-        return {task_id for task_id, state in states.items() if state != "SUCCESS"}
+        return {task_id for task_id, state in states.items() if state not in {"SUCCESS", "REVOKED"}}
 
     removed = await parts.staging.sweep(wanted)
     if isinstance(parts.store, LeavesOrphans):
