@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], deadline_seconds: float = 10.0) -> T:
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], deadline_seconds: float = 10.0) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], deadline_seconds: float = 10.0) -> T: ...
+async def eventually(check: Callable[[], Any], deadline_seconds: float = 10.0) -> Any:
     """Asks `check` until it answers something true, and returns that; fails the test when the deadline has passed.
 
     An AssertionError of `check` counts as "not yet"; the last one is shown when time is up.

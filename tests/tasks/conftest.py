@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tasks.catalog import migrate
 from tasks.catalog.engine import Catalog
 from tasks.catalog.tasks import TaskRow
+from tasks.staging import Staging
 from tests.tasks.real_postgres import RealPostgres, binaries
 
 URL_VARIABLE = "MOORAGE_TEST_DATABASE_URL"
@@ -68,6 +69,14 @@ async def catalog(database_url: str) -> AsyncIterator[Catalog]:
     await migrate.upgrade(opened)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def staging(tmp_path: Path) -> Staging:
+    """An empty staging folder."""
+    opened = Staging(tmp_path / "staging")
+    await opened.open()
+    return opened
 
 
 async def _empty(url: str) -> None:

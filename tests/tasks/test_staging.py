@@ -9,10 +9,8 @@ import resource
 import signal
 import stat
 import subprocess
-import sys
 import termios
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,62 +19,8 @@ from hypothesis import strategies as st
 
 from tasks.errors import DiskFull
 from tasks.staging import MOST_PIECES, StagedFile, Staging
+from tests.tasks.staged import file_names
 from tests.waiting import eventually
-
-WRITE_A_PART = """
-import asyncio, sys
-from pathlib import Path
-from tasks.staging import Staging
-
-async def main():
-    staging = Staging(Path(sys.argv[1]))
-    staged = await staging.create(sys.argv[2])
-    await staged.write([b"half of it"])
-    if sys.argv[3] == "seal":
-        await staged.seal()
-    print("written", flush=True)
-    sys.stdin.read()
-
-asyncio.run(main())
-"""
-
-
-@pytest.fixture
-async def staging(tmp_path: Path) -> Staging:
-    opened = Staging(tmp_path / "staging")
-    await opened.open()
-    return opened
-
-
-@contextmanager
-def another_process(folder: Path, task_id: str, seal: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is in the middle of receiving an upload."""
-    command = [sys.executable, "-c", WRITE_A_PART, str(folder), task_id, seal]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"written\n"
-        yield process
-        process.kill()
-
-
-async def nothing_is_wanted(_task_ids: Sequence[str]) -> set[str]:
-    return set()
-
-
-async def everything_is_wanted(task_ids: Sequence[str]) -> set[str]:
-    return set(task_ids)
-
-
-def names(staging: Staging) -> list[str]:
-    return sorted(path.name for path in staging.sealed_path("x").parent.iterdir())
-
-
-async def sealed(staging: Staging, task_id: str, content: bytes = b"bytes") -> Path:
-    staged = await staging.create(task_id)
-    await staged.write([content])
-    await staged.seal()
-    await staged.close()
-    return staging.sealed_path(task_id)
 
 
 async def test_the_folder_is_for_its_owner_only(staging: Staging) -> None:
@@ -90,10 +34,10 @@ async def test_a_sealed_file_holds_what_was_written_and_is_read_only(staging: St
     await staged.write([])
     await staged.write([b"three"])
     assert staged.size_bytes == 13
-    assert names(staging) == ["a.part"]
+    assert file_names(staging) == ["a.part"]
     await staged.seal()
     await staged.close()
-    assert names(staging) == ["a.sealed"]
+    assert file_names(staging) == ["a.sealed"]
     assert staging.sealed_path("a").read_bytes() == b"one two three"
     assert stat.S_IMODE(staging.sealed_path("a").stat().st_mode) == 0o400
 
@@ -102,7 +46,7 @@ async def test_what_is_discarded_is_gone(staging: Staging) -> None:
     staged = await staging.create("a")
     await staged.write([b"half of it"])
     await staged.discard()
-    assert names(staging) == []
+    assert file_names(staging) == []
 
 
 async def test_an_id_is_given_to_one_file_only(staging: Staging) -> None:
@@ -241,70 +185,3 @@ async def test_a_limit_on_the_size_of_one_file_is_no_full_volume(staging: Stagin
         signal.signal(signal.SIGXFSZ, heard)
     assert refused.value.errno == errno.EFBIG
     await staged.discard()
-
-
-async def test_what_a_killed_process_was_writing_is_swept(staging: Staging) -> None:
-    folder = staging.sealed_path("x").parent
-    with another_process(folder, "a") as process:
-        assert await staging.sweep(nothing_is_wanted) == []
-        assert names(staging) == ["a.part"], "somebody writes it"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert await staging.sweep(everything_is_wanted) == ["a.part"]
-    assert names(staging) == []
-
-
-async def test_a_sealed_file_is_left_alone_until_its_receiver_has_had_its_say(staging: Staging) -> None:
-    folder = staging.sealed_path("x").parent
-    with another_process(folder, "a", "seal"):
-        assert await staging.sweep(nothing_is_wanted) == []
-    assert names(staging) == ["a.sealed"]
-    assert await staging.sweep(nothing_is_wanted) == ["a.sealed"]
-
-
-async def test_a_sealed_file_is_swept_unless_it_is_wanted(staging: Staging) -> None:
-    await sealed(staging, "wanted")
-    await sealed(staging, "unwanted")
-    asked: list[str] = []
-
-    async def is_wanted(task_ids: Sequence[str]) -> set[str]:
-        asked.extend(task_ids)
-        return {"wanted"}
-
-    assert await staging.sweep(is_wanted) == ["unwanted.sealed"]
-    assert sorted(asked) == ["unwanted", "wanted"]
-    assert names(staging) == ["wanted.sealed"]
-
-
-async def test_what_this_process_is_writing_is_left_alone(staging: Staging) -> None:
-    staged = await staging.create("a")
-    assert await staging.sweep(nothing_is_wanted) == []
-    await staged.write([b"still fine"])
-    await staged.seal()
-    assert await staging.sweep(nothing_is_wanted) == []
-    await staged.close()
-    assert staging.sealed_path("a").read_bytes() == b"still fine"
-
-
-async def test_files_of_others_are_left_alone(staging: Staging) -> None:
-    stranger = staging.sealed_path("x").parent / "notes.txt"
-    stranger.write_text("not ours")
-    assert await staging.sweep(nothing_is_wanted) == []
-    assert stranger.exists()
-
-
-async def test_a_sweep_that_never_ends_takes_no_file_from_those_who_write(staging: Staging) -> None:
-    done = asyncio.Event()
-
-    async def sweep() -> None:
-        while not done.is_set():
-            await staging.sweep(everything_is_wanted)
-
-    async def write(number: int) -> None:
-        await sealed(staging, f"t{number}", b"%d" % number)
-
-    sweeping = asyncio.create_task(sweep())
-    await asyncio.gather(*(write(number) for number in range(200)))
-    done.set()
-    await sweeping
-    assert all(staging.sealed_path(f"t{number}").read_bytes() == b"%d" % number for number in range(200))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from celery.exceptions import Ignore, Retry
+
+from tasks.catalog import tasks as rows
+from tasks.errors import DiskFull
+from tasks.parts import Parts
+from tasks.settings import TaskSettings
+from tests.real_valkey import RealValkey
+from tests.tasks.running import (
+    Waiting,
+    break_down,
+    double,
+    make_actor,
+    messages_in,
+    must_not_run,
+    record_of,
+    row_of,
+    run,
+)
+
+
+async def test_a_redis_only_task_leaves_no_row(parts: Parts) -> None:
+    assert await run(parts, make_actor(double, durable=False), "t", number=4) == 8
+    record = await record_of(parts, "t")
+    assert (record.state, record.result, record.owner, record.durable) == ("SUCCESS", 8, "ann", False)
+    async with parts.catalog.read() as connection:
+        assert await rows.get(connection, "t") is None
+
+
+async def test_a_redis_only_task_is_sent_again_after_its_pause(parts: Parts) -> None:
+    with pytest.raises(Retry):
+        await run(parts, make_actor(break_down, durable=False), "t")
+    record = await record_of(parts, "t")
+    assert (record.state, record.attempt) == ("RETRY", 1)
+    [headers] = await messages_in(parts)
+    assert (headers["id"], headers["retries"]) == ("t", 1)
+    assert headers["eta"] is not None
+    assert headers["moorage_context"] == {"owner_id": "ann", "request_id": "r"}
+
+
+async def test_a_redis_only_task_that_dies_becomes_a_dead_letter(parts: Parts) -> None:
+    with pytest.raises(DiskFull):
+        await run(parts, make_actor(break_down, durable=False), "t", attempt=2)
+    row, record = await row_of(parts, "t"), await record_of(parts, "t")
+    assert (row.state, row.owner, row.queue, row.attempt) == ("FAILURE", "ann", "upload", 2)
+    assert row.context == {"owner_id": "ann", "request_id": "r"}
+    assert record.state == "FAILURE"
+    assert row.error == record.error is not None
+
+
+async def test_a_redis_only_task_s_second_delivery_does_nothing(parts: Parts) -> None:
+    await run(parts, make_actor(double, durable=False), "t", number=4)
+    with pytest.raises(Ignore):
+        await run(parts, make_actor(must_not_run, durable=False), "t")
+
+
+async def test_a_redis_only_task_runs_though_its_record_is_out_of_reach(own_valkey: RealValkey, tmp_path: Path) -> None:
+    parts = await Parts.open(TaskSettings(data=tmp_path, redis_url=own_valkey.url()))
+    own_valkey.kill()
+    assert await run(parts, make_actor(double, durable=False), "t", number=4) == 8
+    await parts.close()
+
+
+async def test_a_stopping_worker_sends_its_redis_only_task_anew(parts: Parts) -> None:
+    waiting = Waiting()
+    running = asyncio.create_task(run(parts, make_actor(waiting.body(), durable=False), "t"))
+    await waiting.begun.wait()
+    running.cancel()
+    with pytest.raises(Ignore):
+        await running
+    assert (await record_of(parts, "t")).state == "PENDING"
+    assert [headers["id"] for headers in await messages_in(parts)] == ["t"]
+
+
+async def test_the_schedule_s_jobs_leave_no_record(parts: Parts) -> None:
+    assert await run(parts, make_actor(double, durable=False, keep_result=False), "t", number=1) == 2
+    assert await parts.records.get("t") is None
+
+
+async def test_a_job_of_the_schedule_that_is_stopped_has_not_failed(parts: Parts) -> None:
+    waiting = Waiting()
+    job = make_actor(waiting.body(), durable=False, keep_result=False)
+    running = asyncio.create_task(run(parts, job, "t"))
+    await waiting.begun.wait()
+    running.cancel()
+    with pytest.raises(Ignore):
+        await running
+    assert await messages_in(parts) == [], "beat sends the next"
