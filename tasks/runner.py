@@ -2,7 +2,7 @@
 
 A result is returned, a failure raised, a failure to be tried again raised as Celery's Retry; and Ignore stands for "not
 ours to finish": finished before, held by another worker, handed back because this one stops, or not to be written down
-now, so that the reconciler will bring it back.
+now, so that the reconciler will bring it back. A delivery that is stopped before it has begun goes back as it came.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import structlog
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 
 from tasks.errors import CatalogUnavailable, DiskFull, LeaseLost, RecordsUnavailable
 from tasks.job import Job
@@ -64,6 +64,8 @@ async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dic
         log.warning("task.lease_lost", task_id=delivery.task_id)
         raise Ignore from None
     except asyncio.CancelledError:
+        if ledger is None and actor.keep_result:
+            raise Reject("the worker stops", requeue=True) from None
         if ledger is not None:
             await _handed_back(ledger)
         raise Ignore from None

@@ -45,7 +45,7 @@ async def open_parts() -> Parts:
     return parts
 
 
-bridge.use(open_parts)
+bridge.use(open_parts, settings.shutdown_grace_seconds)
 _heartbeats: list[Heartbeat] = []
 
 
@@ -63,7 +63,7 @@ def on_ready(sender: Any, **_: object) -> None:
 @signals.worker_shutting_down.connect(weak=False)
 def on_shutting_down(**_: object) -> None:
     """No new work is taken; what runs may finish within the grace, then it is handed back."""
-    bridge.stop_soon(settings.shutdown_grace_seconds)
+    bridge.stop_soon()
 
 
 @signals.worker_shutdown.connect(weak=False)
