@@ -64,7 +64,7 @@ def actor(
     """Makes an async function an actor.
 
     `keep_result=False` is for the schedule's jobs: nobody asks for their outcome, so no record or result is kept.
-    Raises ValueError at import for an unknown queue, TypeError for an unannotated argument.
+    Raises ValueError at import for an unknown queue or a name that is taken, TypeError for an unannotated argument.
     """
     retries = RetryPolicy(
         max_retries=max_retries,
@@ -75,6 +75,8 @@ def actor(
 
     def declare(body: Body) -> Actor:
         declared = Actor(body, queue=queue, durable=durable, retries=retries, keep_result=keep_result)
+        if declared.name in ACTORS:
+            raise ValueError(f"actor {declared.name}: declared twice")
         ACTORS[declared.name] = declared
 
         def run(task: Task[..., Any], /, **arguments: Any) -> Any:
