@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import text
 
 from tasks.catalog.engine import Transaction
@@ -188,3 +188,17 @@ async def test_a_stopping_worker_hands_its_task_back(parts: Parts, new_row: NewR
     assert (headers["id"], headers["eta"]) == (task_id, None)
     assert await run(parts, make_actor(double), task_id, number=1) == 2
     assert (await record_of(parts, task_id)).state == "SUCCESS"
+
+
+async def test_a_task_that_has_not_begun_when_the_worker_stops_goes_back_as_it_came(
+    parts: Parts, new_row: NewRow
+) -> None:
+    task_id = await accept(parts, new_row())
+    running = asyncio.create_task(run(parts, make_actor(must_not_run), task_id))
+    async with parts.catalog.write():  # so that it cannot begin
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(Reject) as rejected:
+            await running
+    assert vars(rejected.value)["requeue"]
+    assert (await row_of(parts, task_id)).state == "PENDING"

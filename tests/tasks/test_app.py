@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tasks.app import celery_url, configure
+from tasks.queues import QUEUES
+from tasks.settings import TaskSettings
+
+IMPORT = """
+import os, socket, sys
+before = set(os.listdir())
+socket.socket.connect = lambda *_: sys.exit("connected")
+import tasks.app
+assert set(os.listdir()) == before
+assert "observability" not in sys.modules
+assert not tasks.app.app.conf.broker_url, tasks.app.app.conf.broker_url
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("redis://h:6379/3", "redis://h:6379/3"),
+        ("rediss://:secret@h:6379/0?ssl_cert_reqs=required", "rediss://:secret@h:6379/0?ssl_cert_reqs=required"),
+        ("unix:///run/valkey.sock?db=5", "redis+socket:///run/valkey.sock?virtual_host=5"),
+        ("unix:///run/valkey.sock", "redis+socket:///run/valkey.sock?virtual_host=0"),
+    ],
+)
+def test_an_address_is_spelt_as_kombu_reads_it(given: str, expected: str) -> None:
+    assert celery_url(given) == expected
+
+
+def test_importing_the_application_does_nothing(tmp_path: object) -> None:
+    environ = {"REDIS_URL": "redis://127.0.0.1:1/0", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], check=False, cwd=str(tmp_path), env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_json_is_accepted_and_work_is_acknowledged_when_it_is_done(task_settings: TaskSettings) -> None:
+    conf = configure(task_settings).conf
+    assert (conf.accept_content, conf.result_accept_content, conf.task_serializer) == (["json"], ["json"], "json")
+    assert conf.task_acks_late
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.worker_max_tasks_per_child > 0
+    assert [queue.name for queue in conf.task_queues] == list(QUEUES)
+
+
+def test_broker_and_results_live_in_redis_unless_they_are_given_places_of_their_own() -> None:
+    conf = configure(TaskSettings(redis_url="redis://a/1")).conf
+    assert (conf.broker_url, conf.result_backend) == ("redis://a/1", "redis://a/1")
+    conf = configure(TaskSettings(broker_url="redis://b/1", result_backend_url="redis://c/1")).conf
+    assert (conf.broker_url, conf.result_backend) == ("redis://b/1", "redis://c/1")
