@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from moored import Moored
+
+from tests.end_to_end.moored import Moored
 
 SETTINGS = {"MOORAGE_LEASE_SECONDS": "3", "MOORAGE_RESEND_AFTER_SECONDS": "1", "MOORAGE_MIN_FREE_BYTES": "0"}
 """So that what is lost is found within seconds. Nothing else differs from what users run."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner, Result
-from moored import Moored
-from uploading import MIB, curl_digest, curl_upload, make_file, sha256, succeeded, watch
 
 from service.cli import main
+from tests.end_to_end.moored import Moored
+from tests.end_to_end.uploading import MIB, curl_digest, curl_upload, make_file, sha256, succeeded, watch
 
 KUBO = os.environ.get("MOORAGE_TEST_KUBO") or shutil.which("ipfs")
 

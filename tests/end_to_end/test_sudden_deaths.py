@@ -13,8 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from moored import Moored
-from uploading import CURL, MIB, curl_digest, curl_upload, make_file, sha256, succeeded
+
+from tests.end_to_end.moored import Moored
+from tests.end_to_end.uploading import CURL, MIB, curl_digest, curl_upload, make_file, sha256, succeeded
 
 SWEEP_SECONDS = 60.0
 """Far more than the sweeper's period."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from moored import Moored
+
+from tests.end_to_end.moored import Moored
 
 CURL = ("curl", "--silent", "--show-error", "--fail-with-body")
 FINISHED = ("SUCCESS", "FAILURE", "REVOKED")

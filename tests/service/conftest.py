@@ -12,10 +12,10 @@ import httpx
 import pytest
 from child_programs import CapturedLog
 from fake_moorage import FakeMoorage, running_fake
-from real_valkey import DATABASES, RealValkey
-from served import Served, served
 
 from tasks.settings import TaskSettings
+from tests.real_valkey import DATABASES, RealValkey
+from tests.service.served import Served, served
 
 
 @pytest.fixture

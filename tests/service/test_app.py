@@ -7,7 +7,8 @@ import subprocess
 
 import httpx
 import pytest
-from served import Served
+
+from tests.service.served import Served
 
 ROUTES = {
     "/api/v1/uploads": {"post", "put"},

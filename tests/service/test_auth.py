@@ -6,16 +6,17 @@ import io
 
 import httpx
 import pytest
-from served import Served, served
 
 from observability import logs
 from observability.logs import LogSettings
 from service.auth import REMEMBER_SECONDS, Doorkeeper
 from tasks.catalog import keys
 from tasks.catalog.engine import Catalog
+from tasks.catalog.keys import ALL_SCOPES
 from tasks.clock import ManualClock
 from tasks.parts import Parts
 from tasks.settings import TaskSettings
+from tests.service.served import Served, served
 
 WRONG = [
     "nonsense",
@@ -36,7 +37,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_key_opens_nothing(edge: Served, wrong: str) -> None:
     with edge.client() as anyone:
-        for headers in ({"X-API-Key": wrong.encode()}, {"Authorization": b"Bearer " + wrong.encode()}):
+        for headers in ({b"X-API-Key": wrong.encode()}, {b"Authorization": b"Bearer " + wrong.encode()}):
             for method, path in (("GET", "/tasks"), ("PUT", "/api/v1/uploads/a"), ("POST", "/tasks/test/add?x=1&y=1")):
                 answer = anyone.request(method, path, headers=headers)
                 assert problem(answer) == (401, "unauthenticated"), path
@@ -80,8 +81,8 @@ def test_a_scope_opens_its_own_doors_only(edge: Served) -> None:
         ("POST", "/tasks/test/add?x=1&y=1", "upload"),
         ("GET", absent, "read"),
     ]
-    for scope in ("upload", "read", "pin", "admin"):
-        with edge.client(edge.key("carl", scope)) as carl:  # type: ignore[arg-type]
+    for scope in ALL_SCOPES:
+        with edge.client(edge.key("carl", scope)) as carl:
             for method, path, needed in doors:
                 answer = carl.request(method, path)
                 if needed == scope:

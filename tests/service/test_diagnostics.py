@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 import pytest
-from served import Served
+
+from tests.service.served import Served
 
 PREFIXES = ("/tasks/test", "/api/v1/tasks/test")
 
@@ -26,11 +28,10 @@ def test_a_diagnostic_is_submitted_and_can_be_watched(ann: httpx.Client, prefix:
 def test_the_message_that_is_sent_carries_the_requests_id_and_the_arguments(edge: Served, ann: httpx.Client) -> None:
     answer = ann.post("/tasks/test/add?x=7&y=8")
 
-    async def waiting() -> list[bytes]:
-        return await edge.parts.broker.lrange("upkeep", 0, 0)  # type: ignore[misc]
+    async def newest() -> Any:
+        return await edge.parts.broker.lindex("upkeep", 0)
 
-    [message] = edge.run(waiting())
-    headers = json.loads(message)["headers"]
+    headers = json.loads(edge.run(newest()))["headers"]
     assert headers["id"] == answer.json()["task_id"]
     assert headers["moorage_context"]["request_id"] == answer.headers["x-request-id"]
 

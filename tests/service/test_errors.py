@@ -12,14 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
-from raw_http import RawConnection
-from served import Served, served
 
 import tasks.errors
 from observability import logs
 from observability.logs import LogSettings
 from service import errors
 from tasks.settings import TaskSettings
+from tests.service.raw_http import RawConnection
+from tests.service.served import Served, served
 
 NOT_FOR_CLIENTS = {"MoorageError", "StoreError", "InvalidSetting", "LeaseLost", "StagedFileMissing", "StoreUnavailable"}
 """Roots, and what only workers and wiring meet. At the edge they are "internal"."""
@@ -111,7 +111,7 @@ def test_the_request_id_of_a_problem_is_in_the_log(logged: Served, log: io.Strin
 def test_a_request_id_that_could_forge_a_line_is_replaced(edge: Served) -> None:
     with edge.client() as anyone:
         for forged in ("a b", "x" * 65, '{"a":1}', "é"):
-            answer = anyone.get("/nowhere", headers={"X-Request-ID": forged.encode()})
+            answer = anyone.get("/nowhere", headers={b"X-Request-ID": forged.encode()})
             assert re.fullmatch(r"[0-9a-f]{32}", answer.json()["request_id"])
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from contents import leaf_cid
-from raw_http import RawConnection
-from served import Served, served
 
 from tasks.settings import TaskSettings
 from tasks.stores.cid import CID
 from tasks.stores.multibase import encode_base58btc
+from tests.service.contents import leaf_cid
+from tests.service.raw_http import RawConnection
+from tests.service.served import Served, served
 
 MIB = 1 << 20
 ABSENT = leaf_cid(b"nobody ever sent this")
@@ -120,7 +120,7 @@ def test_a_range_past_the_end_says_how_long_the_content_is(ann: httpx.Client, sm
 
 @pytest.mark.parametrize("header", ["bytes=0-1,5-6", "bytes=5-1", "lines=1-2", "nonsense", "bytes=é-"])
 def test_ranges_that_are_many_or_malformed_give_the_whole(ann: httpx.Client, small: str, header: str) -> None:
-    answer = ann.get(f"/ipfs/{small}", headers={"Range": header.encode()})
+    answer = ann.get(f"/ipfs/{small}", headers={b"Range": header.encode()})
     assert (answer.status_code, answer.content) == (200, SMALL)
 
 

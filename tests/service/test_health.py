@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from real_valkey import RealValkey
-from served import Served, served
 
 from tasks.heartbeat import ALIVE_SECONDS, WORKERS_KEY, WorkerSign
 from tasks.queues import QUEUES
 from tasks.settings import TaskSettings
+from tests.real_valkey import RealValkey
+from tests.service.served import Served, served
 
 PARTS = ("database", "redis", "celery", "store")
 

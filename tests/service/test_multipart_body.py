@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterable
 
 import httpx
 import pytest
-from raw_http import RawConnection
-from served import Served
 
 from service.errors import BadUpload
 from service.multipart_body import MOST_OTHER_BYTES, FilePart, boundary_of, file_pieces
+from tests.service.raw_http import RawConnection
+from tests.service.served import Served
 
 FIELD = b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
 FILE_HEAD = (

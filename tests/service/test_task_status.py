@@ -10,14 +10,14 @@ from urllib.parse import quote
 import httpx
 import msgspec
 import pytest
-from raw_http import RawConnection
-from real_valkey import RealValkey
-from served import Served, served
 
 from tasks.catalog import tasks as rows
 from tasks.catalog.tasks import TaskError, TaskRow
 from tasks.records import Record
 from tasks.settings import TaskSettings
+from tests.real_valkey import RealValkey
+from tests.service.raw_http import RawConnection
+from tests.service.served import Served, served
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 PREFIXES = ("/tasks", "/api/v1/tasks")

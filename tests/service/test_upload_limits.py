@@ -10,22 +10,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from raw_http import RawConnection
-from real_valkey import RealValkey
-from served import Served, served
-from waiting import eventually
 
 from tasks.catalog.engine import Catalog
 from tasks.reconcile import Reconciler
 from tasks.settings import TaskSettings
 from tasks.sweep import sweep_files
+from tests.real_valkey import RealValkey
+from tests.service.raw_http import RawConnection
+from tests.service.served import Served, served
+from tests.waiting import eventually
 
 MIB = 1 << 20
 LIMIT_BYTES = 100_000
@@ -43,8 +44,12 @@ def nothing_is_left(edge: Served) -> Callable[[], bool]:
     return lambda: not edge.staged_names()
 
 
-def run(waiting: object) -> object:
-    return asyncio.run(waiting)  # type: ignore[arg-type]
+def run(waiting: Coroutine[Any, Any, object]) -> None:
+    asyncio.run(waiting)
+
+
+def is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
 
 
 @pytest.fixture
@@ -81,7 +86,7 @@ def test_curl_does_not_send_what_is_too_large(limited: Served, tmp_path: Path) -
     file = tmp_path / "big"
     with file.open("wb") as out:
         out.truncate(4 * MIB)
-    command = ["curl", "-s", "-m", "30", "-T", file, "-H", f"X-API-Key: {limited.key('ann')}", "-o", os.devnull]
+    command = ["curl", "-s", "-m", "30", "-T", str(file), "-H", f"X-API-Key: {limited.key('ann')}", "-o", os.devnull]
     command += ["-w", "%{http_code} %{size_upload}", f"{limited.url}/api/v1/uploads/"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.stdout == "413 0"
@@ -158,7 +163,7 @@ def test_a_slow_upload_is_not_a_stalled_one(task_settings: TaskSettings) -> None
     ):
         began = time.monotonic()
         for number in range(8):
-            run(eventually(lambda number=number: time.monotonic() >= began + 0.1 * number))
+            run(eventually(partial(is_past, began + 0.1 * number)))
             slow.send(b"x")
         assert slow.answer().status == 202
 

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from contents import leaf_cid
-from raw_http import RawConnection
-from served import Served
+
+from tests.service.contents import leaf_cid
+from tests.service.raw_http import RawConnection
+from tests.service.served import Served
 
 TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CURL = ("curl", "--silent", "--show-error", "--max-time", "30")
