@@ -7,9 +7,9 @@ is seen too. Bodies of requests pass it by untouched.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
-import uuid
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -136,8 +136,8 @@ class _Exchange:
 def _request_id(headers: Any) -> str:
     for name, value in headers:
         if name == b"x-request-id":
-            return value.decode("ascii") if _SANE_ID.fullmatch(value) else uuid.uuid4().hex
-    return uuid.uuid4().hex
+            return value.decode("ascii") if _SANE_ID.fullmatch(value) else os.urandom(16).hex()
+    return os.urandom(16).hex()
 
 
 def _route(scope: Any) -> str:

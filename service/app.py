@@ -31,6 +31,7 @@ from tasks.errors import MoorageError, RecordsUnavailable
 from tasks.heartbeat import ALIVE_SECONDS, FORGOTTEN_SECONDS, read_signs
 from tasks.parts import Parts
 from tasks.queues import QUEUES
+from tasks.record_cache import RecordCache
 from tasks.settings import TaskSettings
 from tasks.totals import TotalsStore, read_totals
 
@@ -59,8 +60,11 @@ def create_app(settings: ServiceSettings, task_settings: TaskSettings) -> ASGIAp
         attach(totals.add, node_name="api")
         try:
             await migrate.upgrade(parts.catalog)
-            app.state.update({"parts": parts, "doorkeeper": Doorkeeper(parts.catalog, parts.clock)})
+            records = RecordCache(parts.redis, parts.records)
+            doorkeeper = Doorkeeper(parts.catalog, parts.clock)
+            app.state.update({"parts": parts, "records": records, "doorkeeper": doorkeeper})
             yield
+            await records.close()
         finally:
             detach()
             totals.close()

@@ -20,6 +20,7 @@ from tasks.catalog.tasks import State
 from tasks.errors import RecordsUnavailable, TaskNotFound
 from tasks.heartbeat import ActiveTask, is_alive, read_signs
 from tasks.parts import Parts
+from tasks.record_cache import RecordCache
 from tasks.records import STATUSES, Record, from_row
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -28,18 +29,22 @@ MOST_LISTED = 200
 AnyRequest = Request[Any, Any, AppState]
 
 
-async def find(parts: Parts, owner: str, task_id: str) -> Record:
-    """The owner's task. Raises TaskNotFound, or RecordsUnavailable when Redis is away and the catalog has no answer."""
+async def find(request: AnyRequest, task_id: str) -> Record:
+    """The asking owner's task.
+
+    Raises TaskNotFound, or RecordsUnavailable when Redis is away and the catalog has no answer.
+    """
     if not _ID.fullmatch(task_id):
         raise TaskNotFound(task_id)
+    records: RecordCache = request.app.state.records
     trouble: RecordsUnavailable | None = None
     try:
-        record = await parts.records.get(task_id)
+        record = await records.get(task_id)
     except RecordsUnavailable as error:
         record, trouble = None, error
     if record is None:
-        record = await _from_catalog(parts, task_id, trouble)
-    if record.owner != owner:
+        record = await _from_catalog(request.app.state.parts, task_id, trouble)
+    if record.owner != principal_of(request).owner:
         raise TaskNotFound(task_id)
     return record
 
@@ -55,21 +60,21 @@ async def _from_catalog(parts: Parts, task_id: str, trouble: RecordsUnavailable 
 @get("/{task_id:str}/status", summary="How far a task is")
 async def status(request: AnyRequest, task_id: FromPath[str]) -> Response[StatusAnswer]:
     """The short form, for polling: state, progress, message, and the result or the error when there is one."""
-    record = await find(request.app.state.parts, principal_of(request).owner, task_id)
+    record = await find(request, task_id)
     return quick_json(status_answer(record))
 
 
 @get("/{task_id:str}", summary="The whole record of a task")
 async def detail(request: AnyRequest, task_id: FromPath[str]) -> Response[TaskView]:
     """Everything known of a task."""
-    record = await find(request.app.state.parts, principal_of(request).owner, task_id)
+    record = await find(request, task_id)
     return quick_json(task_view(record))
 
 
 @get("/{task_id:str}/result", summary="The result of a finished task")
 async def result(request: AnyRequest, task_id: FromPath[str]) -> Response[ResultAnswer]:
     """The result; 409 with the state while there is none, and the failure's problem when there will be none."""
-    record = await find(request.app.state.parts, principal_of(request).owner, task_id)
+    record = await find(request, task_id)
     if record.state == "FAILURE" and record.error is not None:
         raise TaskFailed(record.error.type, record.error.message)
     if record.state != "SUCCESS":

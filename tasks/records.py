@@ -6,7 +6,6 @@ so that it can be stale for a minute at most. For other tasks the record is all 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from importlib import resources
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from redis.exceptions import RedisError
 
 from tasks.catalog.tasks import FINISHED, State, TaskError, TaskRow
 from tasks.errors import RecordsUnavailable
+from tasks.shared_reads import SharedReads
 
 UNFINISHED_TTL_SECONDS = 60.0
 """How long a durable task's unfinished record outlives its last report. Reports come every few seconds."""
@@ -109,8 +109,7 @@ class Records:
         self._ttl_seconds = ttl_seconds
         self._write = redis.register_script(resources.files("tasks").joinpath("lua/write_record.lua").read_text())
         self._decoder = msgspec.json.Decoder(Record)
-        self._asked: dict[str, list[asyncio.Future[Record | None]]] = {}
-        self._reader: asyncio.Task[None] | None = None
+        self._reads = SharedReads(self.get_many)
 
     def stage(self, pipeline: Pipeline, record: Record) -> None:
         """Adds the creation of a record to a pipeline; a record that is already there is kept."""
@@ -133,11 +132,7 @@ class Records:
 
     async def get(self, task_id: str) -> Record | None:
         """One record, or None when Redis does not have it. Raises RecordsUnavailable."""
-        answer: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
-        self._asked.setdefault(task_id, []).append(answer)
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.create_task(self._answer())
-        return await answer
+        return await self._reads.get(task_id)
 
     async def get_many(self, task_ids: list[str]) -> list[Record | None]:
         """Records in the order asked for. Raises RecordsUnavailable."""
@@ -147,7 +142,7 @@ class Records:
             bodies = await self._redis.mget([record_key(task_id) for task_id in task_ids])
         except (RedisError, OSError) as error:
             raise RecordsUnavailable from error
-        return [None if body is None else self._decoded(body) for body in bodies]
+        return [None if body is None else self.decode(body) for body in bodies]
 
     async def owned(self, owner: str, before: float | None, keep: Callable[[Record], bool], limit: int) -> list[Record]:
         """The owner's Redis-only tasks that `keep` accepts, newest first. Raises RecordsUnavailable."""
@@ -164,23 +159,9 @@ class Records:
         ttl_seconds = UNFINISHED_TTL_SECONDS if passing else self._ttl_seconds
         return msgspec.json.encode(msgspec.structs.replace(record, rank=rank(record))), max(1, int(ttl_seconds * 1000))
 
-    def _decoded(self, body: bytes | str) -> Record | None:
+    def decode(self, body: bytes | str) -> Record | None:
         """What cannot be read, because another version wrote it, counts as gone: the catalog knows better."""
         try:
             return self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
-
-    async def _answer(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked, {}
-            try:
-                records = await self.get_many(list(asked))
-            except RecordsUnavailable as error:
-                for answer in (answer for answers in asked.values() for answer in answers if not answer.done()):
-                    answer.set_exception(error)
-                continue
-            for answers, record in zip(asked.values(), records, strict=True):
-                for answer in answers:
-                    if not answer.done():  # a reader may have left
-                        answer.set_result(record)
