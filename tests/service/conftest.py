@@ -10,10 +10,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from child_programs import CapturedLog
 from fake_moorage import FakeMoorage, running_fake
 
+from service import errors
 from tasks.settings import TaskSettings
+from tests.observability.conftest import LogLines, logging_put_back
 from tests.real_valkey import DATABASES, RealValkey
 from tests.service.served import Served, served
 
@@ -53,6 +56,16 @@ def moorage(listening_fake: FakeMoorage) -> FakeMoorage:
     listening_fake.script.clear()
     listening_fake.seen.clear()
     return listening_fake
+
+
+@pytest.fixture
+def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogLines]:
+    """The lines logged during one test."""
+    with logging_put_back():
+        lines = LogLines()
+        # A logger that was used before writes where it wrote first.
+        monkeypatch.setattr(errors, "log", structlog.get_logger("service.errors"))
+        yield lines
 
 
 _module_databases = itertools.count(DATABASES - 1, -1)

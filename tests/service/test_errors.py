@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ import httpx
 import pytest
 
 import tasks.errors
-from observability import logs
-from observability.logs import LogSettings
 from service import errors
 from tasks.settings import TaskSettings
+from tests.observability.conftest import LogLines
 from tests.service.raw_http import RawConnection
 from tests.service.served import Served, served
 
@@ -26,22 +24,14 @@ NOT_FOR_CLIENTS = {"MoorageError", "StoreError", "InvalidSetting", "LeaseLost", 
 
 
 @pytest.fixture
-def log() -> io.StringIO:
-    lines = io.StringIO()
-    logs.configure(LogSettings(log_format="json", log_level="debug"), "api", lines)
-    return lines
-
-
-@pytest.fixture
-def logged(log: io.StringIO, task_settings: TaskSettings) -> Iterator[Served]:
+def logged(log_lines: LogLines, task_settings: TaskSettings) -> Iterator[Served]:
     """An application whose log lines can be read."""
     with served(task_settings) as running:
         yield running
 
 
-def lines_of(log: io.StringIO, request_id: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    return [line for line in lines if line.get("request_id") == request_id]
+def lines_of(log_lines: LogLines, request_id: str) -> list[dict[str, Any]]:
+    return [line for line in log_lines() if line.get("request_id") == request_id]
 
 
 def test_every_error_of_the_work_has_its_line_in_the_table() -> None:
@@ -98,13 +88,13 @@ def test_a_refused_method_is_told_which_are_allowed(ann: httpx.Client, path: str
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
-def test_the_request_id_of_a_problem_is_in_the_log(logged: Served, log: io.StringIO) -> None:
+def test_the_request_id_of_a_problem_is_in_the_log(logged: Served, log_lines: LogLines) -> None:
     with logged.client() as anyone:
         answer = anyone.get("/tasks")
         given = anyone.get("/nowhere", headers={"X-Request-ID": "from-the-client.1"})
     assert given.json()["request_id"] == given.headers["x-request-id"] == "from-the-client.1"
     for found in (answer, given):
-        [line] = lines_of(log, found.json()["request_id"])
+        [line] = lines_of(log_lines, found.json()["request_id"])
         assert (line["event"], line["status"]) == ("http.request", found.status_code)
 
 
@@ -116,7 +106,7 @@ def test_a_request_id_that_could_forge_a_line_is_replaced(edge: Served) -> None:
 
 
 def test_what_nobody_foresaw_is_logged_whole_and_told_not_at_all(
-    logged: Served, log: io.StringIO, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    logged: Served, log_lines: LogLines, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     secret = f"{tmp_path}/secret"
 
@@ -129,7 +119,9 @@ def test_what_nobody_foresaw_is_logged_whole_and_told_not_at_all(
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:moorage:problem:internal")
     assert secret not in answer.text
     assert "Traceback" not in answer.text
-    [unhandled] = [line for line in lines_of(log, answer.json()["request_id"]) if line["event"] == "http.unhandled"]
+    [unhandled] = [
+        line for line in lines_of(log_lines, answer.json()["request_id"]) if line["event"] == "http.unhandled"
+    ]
     assert secret in unhandled["exception"]
 
 
