@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
@@ -46,6 +47,12 @@ def make(lock: Path) -> None:
     subprocess.run([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], check=True)
 
 
+def become(program: Path, arguments: list[str]) -> NoReturn:
+    """Replaces this process by `program`, which finds the rest of the environment on its PATH."""
+    os.environ["PATH"] = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.execv(program, [str(program), *arguments])  # noqa: S606 - the command is the user's own
+
+
 def main(arguments: list[str]) -> int:
     """Makes sure of the environment, then becomes the command."""
     development = arguments[:1] == ["--dev"]
@@ -69,8 +76,7 @@ def main(arguments: list[str]) -> int:
     if not program.exists():
         print(f"moorage: there is no command {command[0]!r} in {ENVIRONMENT.name}", file=sys.stderr)
         return 2
-    os.environ["PATH"] = f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.execv(program, [str(program), *command[1:]])  # noqa: S606 - the command is the user's own
+    become(program, command[1:])
 
 
 if __name__ == "__main__":

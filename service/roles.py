@@ -5,23 +5,29 @@ from __future__ import annotations
 import gc
 import os
 
+import structlog
 import uvicorn
 
 from observability import logs
 from observability.logs import LogSettings
 from service.settings import ServiceSettings
+from service.unknown_settings import notices
 from tasks.settings import TaskSettings, read
 
 ROLE_VARIABLE = "MOORAGE_ROLE"
 """How a worker's wiring, imported by Celery, learns what its log lines are to be called."""
+
+log = structlog.get_logger(__name__)
 
 
 def run_api() -> None:
     """Serves HTTP until it is told to stop; open requests get a while to finish."""
     from service.app import create_app
 
+    alone = _named("api")
     settings = read(ServiceSettings, os.environ)
     logs.configure(read(LogSettings, os.environ), "api")
+    _mind_spelling(alone)
     app = create_app(settings, read(TaskSettings, os.environ))
     _spare_the_collector()
     uvicorn.run(
@@ -40,6 +46,19 @@ def run_api() -> None:
     )
 
 
+def _named(role: str) -> bool:
+    """Gives this process its role, unless `moorage up` has named it; True when it runs alone."""
+    alone = ROLE_VARIABLE not in os.environ
+    os.environ.setdefault(ROLE_VARIABLE, role)
+    return alone
+
+
+def _mind_spelling(alone: bool) -> None:
+    """Says which variables nothing reads. Under `moorage up` that has been said once for all."""
+    for notice in notices(os.environ) if alone else ():
+        log.warning("setting.unknown", notice=notice)
+
+
 def _spare_the_collector() -> None:
     """Takes what was imported out of the garbage collector's sight: walking it cost polls a third of their rate."""
     gc.collect()
@@ -49,8 +68,10 @@ def _spare_the_collector() -> None:
 
 def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> None:
     """Consumes `queues` until it is told to stop."""
-    os.environ.setdefault(ROLE_VARIABLE, "worker")
+    alone = _named("worker")
     from tasks.worker import app
+
+    _mind_spelling(alone)
 
     arguments = ["--quiet", "worker", "--hostname", f"{'-'.join(queues)}@%h", "--queues", ",".join(queues)]
     arguments += ["--without-gossip", "--without-mingle"]
@@ -63,7 +84,9 @@ def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> 
 
 def run_beat() -> None:
     """Sends the schedule's messages until it is told to stop. One is enough; two do no harm."""
-    os.environ.setdefault(ROLE_VARIABLE, "beat")
+    alone = _named("beat")
     from tasks.worker import app
+
+    _mind_spelling(alone)
 
     app.start(["--quiet", "beat", "--pidfile="])

@@ -15,6 +15,26 @@ from tests.real_valkey import DATABASES, RealValkey
 
 _databases = itertools.count(1)
 
+UNAVOIDABLE_SKIPS = ("root may write anywhere", "can be mounted here")
+"""Reasons that no installation could mend."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--no-skips`: for a machine on which everything a test can want has been installed."""
+    parser.addoption("--no-skips", action="store_true", help="fail when a test is skipped for want of something")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turns a run with avoidable skips into a failed one."""
+    if not session.config.getoption("--no-skips"):
+        return
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    reasons = [str(report.longrepr) for report in terminal.stats.get("skipped", [])] if terminal else []
+    avoidable = [reason for reason in reasons if not any(words in reason for words in UNAVOIDABLE_SKIPS)]
+    if terminal and avoidable and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        terminal.write_line(f"\n--no-skips: {len(avoidable)} tests were skipped that need not have been", red=True)
+
 
 @pytest.fixture(scope="session")
 def shared_valkey() -> Iterator[RealValkey]:

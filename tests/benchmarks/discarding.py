@@ -28,7 +28,7 @@ async def empty() -> Small:
 
 
 @put("/{name:str}", request_max_body_size=None, status_code=202)
-async def discard(request: Request[Any, Any, Any], name: str) -> dict[str, int]:  # noqa: ARG001
+async def discard(request: Request[Any, Any, Any], name: str) -> dict[str, int]:
     """Reads the body to its end."""
     size_bytes = 0
     async for piece in body_pieces(request):

@@ -70,8 +70,8 @@ def throughput(urls: dict[str, str], moorage: Installation, seconds: int, rounds
     rates = {name: median(values) for name, values in measured.items()}
     rows = [Row(name, f"{rate:.0f} /s") for name, rate in rates.items()]
     bare, own, status = list(rates.values())[:3]
-    rows.append(Row("  status beside the bare empty route", f"{status / bare:.2f} x", "at least 0.6 x", status >= 0.6 * bare))
-    rows.append(Row("  status beside the API's own empty route", f"{status / own:.2f} x", "at least 0.6 x", status >= 0.6 * own))
+    for name, rate in (("the bare empty route", bare), ("the API's own empty route", own)):
+        rows.append(Row(f"  status beside {name}", f"{status / rate:.2f} x", "at least 0.6 x", status >= 0.6 * rate))
     return rows
 
 
@@ -142,10 +142,8 @@ def async_result_server() -> Iterator[str | None]:
         yield None
         return
     port = free_port()
-    with (
-        ValkeyServer() as broker,
-        subprocess.Popen([sys.executable, "-m", "tests.benchmarks.async_result", str(port), str(broker.port)]) as server,
-    ):
+    command = [sys.executable, "-m", "tests.benchmarks.async_result", str(port)]
+    with ValkeyServer() as broker, subprocess.Popen([*command, str(broker.port)]) as server:
         try:
             wait_for(f"http://127.0.0.1:{port}/tasks/unknown")
             yield f"http://127.0.0.1:{port}"

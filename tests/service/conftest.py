@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
-from child_programs import CapturedLog
-from fake_moorage import FakeMoorage, running_fake
 
 from service import errors
 from tasks.settings import TaskSettings
 from tests.observability.conftest import LogLines, logging_put_back
 from tests.real_valkey import DATABASES, RealValkey
+from tests.service.child_programs import CapturedLog
+from tests.service.fake_moorage import FakeMoorage, running_fake
 from tests.service.served import Served, served
 
 

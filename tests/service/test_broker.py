@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from child_programs import CapturedLog, wait_until_gone
 from redis.asyncio import Redis
 
 from service.broker import LONGEST_SOCKET_PATH_BYTES, BrokerUnavailable, EmbeddedBroker, embedded_broker, socket_url
@@ -17,6 +16,7 @@ from service.children import Child
 from service.log_stream import LogStream
 from service.supervisor import Supervisor
 from tasks.clock import SystemClock
+from tests.service.child_programs import CapturedLog, wait_until_gone
 
 Environment = Callable[[], dict[str, str]]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_moorage import CID, Answer, FakeMoorage, problem, succeeded, task
 
 from service.cli import COMMANDS, main
 from service.client_settings import ClientSettings
+from tests.service.fake_moorage import CID, Answer, FakeMoorage, problem, succeeded, task
 
 
 def run(moorage: FakeMoorage | str, *words: str, stdin: bytes = b"", **env: str) -> Result:

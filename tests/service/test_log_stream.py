@@ -3,10 +3,9 @@ from __future__ import annotations
 import json
 import threading
 
-from child_programs import CapturedLog
-
 from service.log_stream import BUFFER_BYTES, LogStream
 from tasks.clock import ManualClock
+from tests.service.child_programs import CapturedLog
 
 
 class StuckReader(CapturedLog):

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from child_programs import CapturedLog, python_child, wait_until_gone
 
 from service.children import describe_exit
 from service.log_stream import LogStream
 from service.supervisor import NeverReady, Supervisor
 from tasks.clock import SystemClock
+from tests.service.child_programs import CapturedLog, python_child, wait_until_gone
 
 FOREVER = "import signal; print('running', flush=True); signal.pause()"
 
@@ -186,7 +186,7 @@ def test_children_die_with_a_supervisor_that_is_killed() -> None:
     program = f"""
 import asyncio, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from child_programs import python_child
+from tests.service.child_programs import python_child
 from service.log_stream import LogStream
 from service.supervisor import Supervisor
 from tasks.clock import SystemClock

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from child_programs import wait_until_gone
+
+from tests.service.child_programs import wait_until_gone
 
 pytestmark = pytest.mark.slow
 

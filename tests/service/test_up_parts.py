@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fake_moorage import Answer, FakeMoorage
 
 from service.broker import embedded_broker
 from service.children import Child
 from service.up import banner
 from service.up_parts import SPARE_SECONDS, WORKER_QUEUES, Plan, answers_ready, broker_part, moorage_parts
 from tasks.queues import QUEUES
+from tests.service.fake_moorage import Answer, FakeMoorage
 
 
 @pytest.fixture
