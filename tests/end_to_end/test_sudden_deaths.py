@@ -38,6 +38,17 @@ def standing_still(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@contextmanager
+def slow_upload(moored: Moored, file: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """An upload whose first bytes have come and whose last will take a while, and its file's name."""
+    url = f"{moored.url}/api/v1/uploads/"
+    command = [*CURL, "--limit-rate", "4M", "-T", str(file), "-H", f"X-API-Key: {moored.key}", url]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as upload:
+        [part] = moored.until(lambda: [name for name in moored.staged() if name.endswith(".part")])
+        moored.until(lambda: (moored.data / "staging" / part).stat().st_size > 0)
+        yield upload, part
+
+
 def test_the_worker_dies_in_the_middle_of_an_ingest(moored: Moored, client: httpx.Client, tmp_path: Path) -> None:
     file = make_file(tmp_path / "big.iso", 768 * MIB)
     worker = moored.pid_of("worker-upload")
@@ -55,11 +66,7 @@ def test_the_worker_dies_in_the_middle_of_an_ingest(moored: Moored, client: http
 def test_the_api_dies_in_the_middle_of_an_upload(moored: Moored, client: httpx.Client, tmp_path: Path) -> None:
     accepted = [client.put("/api/v1/uploads/a", content=os.urandom(1000)).json()["task_id"] for _ in range(5)]
     file = make_file(tmp_path / "big.iso", 64 * MIB)
-    url = f"{moored.url}/api/v1/uploads/"
-    command = [*CURL, "--limit-rate", "4M", "-T", str(file), "-H", f"X-API-Key: {moored.key}", url]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as upload:
-        [part] = moored.until(lambda: [name for name in moored.staged() if name.endswith(".part")])
-        moored.until(lambda: (moored.data / "staging" / part).stat().st_size > 0)
+    with slow_upload(moored, file) as (upload, part):
         moored.kill("api")
         assert upload.wait() != 0, "the client is told"
     for task_id in accepted:
@@ -114,7 +121,9 @@ def test_told_to_stop_in_the_middle_of_everything_it_loses_nothing(start: Callab
         first.until(lambda: client.get(f"/tasks/{long}/status").json()["data"]["state"] == "PROGRESS")
         big = curl_upload(first, make_file(tmp_path / "big.iso", 256 * MIB))["task_id"]
         small = [client.put("/api/v1/uploads/a", content=os.urandom(1000)).json()["task_id"] for _ in range(20)]
-    assert first.stop() == 0
+    with slow_upload(first, make_file(tmp_path / "slow.iso", 256 * MIB)) as (upload, _):
+        assert first.stop() == 0
+        assert upload.wait() != 0, "its client is told"
 
     second = start()
     with second.client() as client:
