@@ -99,21 +99,17 @@ def events_of(lines: list[dict[str, Any]], task_id: str) -> list[str]:
     return [line["event"] for line in lines if line.get("task_id") == task_id]
 
 
-async def test_celery_s_own_messages_and_ours_run_side_by_side(parts: Parts) -> None:
+async def test_celery_s_messages_and_ours_run_side_by_side_and_are_retried_or_die(parts: Parts) -> None:
     configure(parts.settings)
     async with running_worker(parts):
         await send(parts, "ours", diagnostics.add, x=1, y=2)
+        await send(parts, "mended", diagnostics.fail, times=1)
+        await send(parts, "malformed", diagnostics.add, x="one")
         with app.connection_for_write(celery_url(parts.settings.redis_url)) as connection:
             options: dict[str, Any] = {"connection": connection, "kwargs": {"x": 3, "y": 4}, "queue": "upkeep"}
             app.tasks["add"].apply_async(task_id="celery-s", **options)
         assert (await record_in(parts, "ours", "SUCCESS", "FAILURE")).result == 3
         assert (await record_in(parts, "celery-s", "SUCCESS", "FAILURE")).result == 7
-
-
-async def test_a_task_is_retried_by_a_real_worker_and_dies_with_a_dead_letter(parts: Parts) -> None:
-    async with running_worker(parts):
-        await send(parts, "mended", diagnostics.fail, times=1)
-        await send(parts, "malformed", diagnostics.add, x="one")
         dead = await row_in(parts, "malformed", "FAILURE")
         assert dead.error is not None
         assert dead.error.type == "InvalidArguments"
