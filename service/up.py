@@ -127,9 +127,12 @@ async def start_parts(supervisor: Supervisor, log: LogStream, plan: Plan, settin
         supervisor.keep(broker_part(plan.broker, plan))
         await supervisor.ready("broker")
     key_file = await prepare(plan.data, settings.tasks.database_url)
-    for part in moorage_parts(plan):
+    parts = moorage_parts(plan)
+    for part in parts:
         supervisor.keep(part)
-    await supervisor.ready("api")
+    for part in parts:
+        if part.is_ready:
+            await supervisor.ready(part.name)
     shown_key_file = settings.tasks.data / key_file.name
     log.say("ready", address=plan.address, docs=f"{plan.address}/docs", key_file=str(shown_key_file))
     click.echo(banner(plan.address, shown_key_file), err=True)

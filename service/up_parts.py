@@ -91,7 +91,11 @@ def moorage_parts(plan: Plan) -> list[Child]:
     """The API, the workers and beat."""
 
     async def api_is_ready() -> bool:
-        return await answers_ready(plan.reachable_host, plan.port)
+        return await answers_well(plan.reachable_host, plan.port, "/readyz")
+
+    async def all_is_well() -> bool:
+        """`/health` counts a worker by its signs of life on every queue."""
+        return await answers_well(plan.reachable_host, plan.port, "/health")
 
     api = Child(
         name="api",
@@ -115,18 +119,19 @@ def moorage_parts(plan: Plan) -> list[Child]:
             env=plan.child_environ(name),
             stop_order=2,
             stop_seconds=WORKER_SECONDS + SPARE_SECONDS,
+            is_ready=all_is_well,
         )
         for name, queues in WORKER_QUEUES.items()
     ]
     return [api, *workers, beat]
 
 
-async def answers_ready(host: str, port: int) -> bool:
-    """Whether `GET /readyz` is 200. By hand: the supervisor needs no HTTP client for one status line."""
+async def answers_well(host: str, port: int, path: str) -> bool:
+    """Whether `GET path` is 200. By hand: the supervisor needs no HTTP client for one status line."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             status_line = await reader.readline()
             writer.close()
     except (OSError, TimeoutError):

@@ -11,7 +11,7 @@ import pytest
 from service.broker import embedded_broker
 from service.children import Child
 from service.up import banner
-from service.up_parts import SPARE_SECONDS, WORKER_QUEUES, Plan, answers_ready, broker_part, moorage_parts
+from service.up_parts import SPARE_SECONDS, WORKER_QUEUES, Plan, answers_well, broker_part, moorage_parts
 from tasks.queues import QUEUES
 from tests.service.fake_moorage import Answer, FakeMoorage
 
@@ -91,10 +91,10 @@ def test_a_folder_named_like_our_packages_is_not_taken_for_them(plan: Plan, tmp_
 async def test_ready_means_that_readyz_answers_200(moorage: FakeMoorage) -> None:
     port = int(moorage.url.rpartition(":")[2])
     moorage.will(Answer(503), Answer(200))
-    assert not await answers_ready("127.0.0.1", port)
-    assert await answers_ready("127.0.0.1", port)
+    assert not await answers_well("127.0.0.1", port, "/readyz")
+    assert await answers_well("127.0.0.1", port, "/readyz")
     assert moorage.seen[-1].path == "/readyz"
-    assert not await answers_ready("127.0.0.1", 1)
+    assert not await answers_well("127.0.0.1", 1, "/readyz")
 
 
 def test_the_banner_s_line_can_be_pasted_even_when_the_folder_s_name_has_a_space(tmp_path: Path) -> None:
