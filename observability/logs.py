@@ -23,6 +23,7 @@ from observability.masking import mask_event
 
 QUIET_LOGGERS = (
     "celery.app.trace",  # a line per outcome: `signals.py` writes a better one, and Celery's costs a third of the rate
+    "alembic",  # at every start, how it goes about migrating
     "celery.beat",  # a line per message sent: `signals.py` counts them
     "celery.worker.strategy",  # a line per message received
     "httpx",  # a line per request to Kubo, with its whole URL

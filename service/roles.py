@@ -7,6 +7,7 @@ import os
 
 import structlog
 import uvicorn
+from celery.bin.celery import celery
 
 from observability import logs
 from observability.logs import LogSettings
@@ -67,26 +68,33 @@ def _spare_the_collector() -> None:
 
 
 def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> None:
-    """Consumes `queues` until it is told to stop."""
+    """Consumes `queues` until it is told to stop. Exits with 0 then, and otherwise when it broke down."""
     alone = _named("worker")
-    from tasks.worker import app
+    import tasks.worker
 
     _mind_spelling(alone)
-
-    arguments = ["--quiet", "worker", "--hostname", f"{'-'.join(queues)}@%h", "--queues", ",".join(queues)]
+    arguments = [
+        "--app",
+        tasks.worker.__name__,
+        "--quiet",
+        "worker",
+        "--hostname",
+        f"{'-'.join(queues)}@%h",
+        "--queues",
+        ",".join(queues),
+    ]
     arguments += ["--without-gossip", "--without-mingle"]
     if concurrency:
         arguments += ["--concurrency", str(concurrency)]
     if pool:
         arguments += ["--pool", pool]
-    app.worker_main(arguments)
+    celery.main(arguments)  # and not `app.worker_main`, which forgets the exit code of a worker that broke down
 
 
 def run_beat() -> None:
     """Sends the schedule's messages until it is told to stop. One is enough; two do no harm."""
     alone = _named("beat")
-    from tasks.worker import app
+    import tasks.worker
 
     _mind_spelling(alone)
-
-    app.start(["--quiet", "beat", "--pidfile="])
+    celery.main(["--app", tasks.worker.__name__, "--quiet", "beat", "--pidfile="])

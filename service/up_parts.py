@@ -28,6 +28,8 @@ LOADING_SECONDS = 300.0
 ANSWER_SECONDS = 5.0
 
 WORKER_QUEUES = {"worker-upload": (UPLOAD,), "worker": (PINNING, UPKEEP)}
+CONCURRENCY = {"worker": ("--concurrency", "64")}
+"""Its tasks wait more than they work, and the schedule must not wait behind them. Hashing gets a thread a core."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +117,7 @@ def moorage_parts(plan: Plan) -> list[Child]:
     workers = [
         Child(
             name=name,
-            argv=_moorage("worker", "--queues", ",".join(queues)),
+            argv=_moorage("worker", "--queues", ",".join(queues), *CONCURRENCY.get(name, ())),
             env=plan.child_environ(name),
             stop_order=2,
             stop_seconds=WORKER_SECONDS + SPARE_SECONDS,

@@ -86,7 +86,7 @@ def actor(
             return bridge.run(lambda parts: perform(parts, declared, delivery, arguments))
 
         run.__name__, run.__doc__ = declared.name, body.__doc__
-        app.task(name=declared.name, bind=True, ignore_result=not keep_result, typing=False)(run)
+        app.task(name=declared.name, bind=True, shared=False, ignore_result=not keep_result, typing=False)(run)
         return declared
 
     return declare

@@ -52,4 +52,4 @@ def celery_url(redis_url: str) -> str:
     if parts.scheme != "unix":
         return redis_url
     database = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair).get("db", "0")
-    return f"redis+socket://{parts.path}?virtual_host={database}"
+    return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"

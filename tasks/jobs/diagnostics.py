@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Annotated
 
 import msgspec
 
 from tasks.actor import actor
-from tasks.errors import MoorageError
+from tasks.errors import InvalidArguments, MoorageError
 from tasks.job import Job
 from tasks.queues import UPKEEP
 
@@ -29,8 +30,10 @@ class DiagnosticFailure(MoorageError):
 
 @actor(queue=UPKEEP)
 async def add(job: Job, x: float, y: float) -> float:
-    """The sum, as an integer when it is one."""
+    """The sum, as an integer when it is one. Raises InvalidArguments when it is too large for a number."""
     total = x + y
+    if not math.isfinite(total):
+        raise InvalidArguments(add.name, "the sum is too large")
     return int(total) if total.is_integer() else total
 
 
