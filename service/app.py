@@ -23,6 +23,7 @@ from observability.metrics import LocalMetrics
 from observability.signals import attach, detach
 from service import diagnostics, errors, gateway, health, task_status, uploads
 from service.auth import Doorkeeper
+from service.docs_page import DocsPage
 from service.settings import ServiceSettings
 from tasks.actor import ACTORS
 from tasks.app import configure
@@ -94,7 +95,8 @@ def create_app(settings: ServiceSettings, task_settings: TaskSettings) -> ASGIAp
             version=VERSION,
             description="A self-hosted upload and pinning gateway for IPFS.",
             path="/docs",
-            render_plugins=[SwaggerRenderPlugin()],
+            use_handler_docstrings=True,
+            render_plugins=[DocsPage(), SwaggerRenderPlugin()],
             components=Components(security_schemes=KEY_SCHEMES),
             security=[{"key": []}, {"bearer": []}],
             tags=[Tag(name) for name in ("Uploads", "Tasks", "Content", "Diagnostics", "Probes")],

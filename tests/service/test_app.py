@@ -63,8 +63,13 @@ def test_the_description_names_every_shape_and_resolves(edge: Served) -> None:
 def test_the_page_for_people_is_there(edge: Served) -> None:
     with edge.client() as anyone:
         answer = anyone.get("/docs")
+        described = anyone.get("/docs/openapi.json").json()
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
+    for name in (*described["paths"], *described["components"]["schemas"]):
+        assert name in answer.text
+    assert "<script" not in answer.text  # it must show on a machine without the internet
+    assert "://" not in answer.text
 
 
 def sample(page: str, line: str) -> float:
