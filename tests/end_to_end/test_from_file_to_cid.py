@@ -16,7 +16,7 @@ from service.cli import main
 from tests.end_to_end.moored import Moored
 from tests.end_to_end.uploading import MIB, curl_digest, curl_upload, make_file, sha256, succeeded, watch
 
-KUBO = os.environ.get("MOORAGE_TEST_KUBO") or shutil.which("ipfs")
+KUBO = os.environ.get("TEST_KUBO") or shutil.which("ipfs")
 
 
 SIZE_BYTES = 512 * MIB
@@ -51,7 +51,7 @@ def test_the_uploads_request_id_is_found_in_a_line_of_the_worker(moored: Moored,
     assert line["task_id"] == answer.json()["task_id"]
 
 
-@pytest.mark.skipif(KUBO is None, reason="Kubo's `ipfs` is not on the PATH, and MOORAGE_TEST_KUBO names none")
+@pytest.mark.skipif(KUBO is None, reason="Kubo's `ipfs` is not on the PATH, and TEST_KUBO names none")
 @pytest.mark.parametrize("profile", ["unixfs-v1-2025", "unixfs-v0-2015"])
 def test_the_cid_is_the_one_that_kubo_gives(moored: Moored, client: httpx.Client, tmp_path: Path, profile: str) -> None:
     assert KUBO is not None

@@ -1,4 +1,4 @@
-"""A real Kubo gives the same CIDs. It is `ipfs` on the path, or what MOORAGE_TEST_KUBO names; skipped without."""
+"""A real Kubo gives the same CIDs. It is `ipfs` on the path, or what TEST_KUBO names; skipped without."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SIZES_BYTES = [0, 1, 255, 300_000, 5_000_001, 50_000_000]
 @pytest.fixture
 def kubo(tmp_path: Path) -> Kubo:
     """Asks Kubo for a file's CID, offline, without storing it."""
-    command = os.environ.get("MOORAGE_TEST_KUBO") or shutil.which("ipfs")
+    command = os.environ.get("TEST_KUBO") or shutil.which("ipfs")
     if not command:
-        pytest.skip("no Kubo: put ipfs on the path or name it in MOORAGE_TEST_KUBO")
+        pytest.skip("no Kubo: put ipfs on the path or name it in TEST_KUBO")
     environment = {**os.environ, "IPFS_PATH": str(tmp_path / "kubo")}
     subprocess.run([command, "init", "--empty-repo"], env=environment, check=True, capture_output=True)
 

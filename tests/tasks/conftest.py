@@ -19,7 +19,7 @@ from tasks.catalog.tasks import TaskRow
 from tasks.staging import Staging
 from tests.tasks.real_postgres import RealPostgres, binaries
 
-URL_VARIABLE = "MOORAGE_TEST_DATABASE_URL"
+URL_VARIABLE = "TEST_DATABASE_URL"
 """Address of a PostgreSQL database that may be emptied; without it a server is started, if one is installed."""
 
 NewRow = Callable[..., TaskRow]
