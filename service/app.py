@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
+import sys
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -38,12 +41,19 @@ from tasks.totals import TotalsStore, read_totals
 
 VERSION = importlib.metadata.version("moorage")
 FILE_THREADS = 32
+FILE_THREADS_NICENESS = 10
 """Threads for file work: an fsync can hold one for seconds while other uploads want to write."""
 
 KEY_SCHEMES: dict[str, SecurityScheme | Reference] = {
     "key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
     "bearer": SecurityScheme(type="http", scheme="bearer"),
 }
+
+
+def _step_back() -> None:
+    """Lets the event loop's thread go first where cores are scarce; on Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FILE_THREADS_NICENESS)
 
 
 def create_app(settings: ServiceSettings, task_settings: TaskSettings) -> ASGIApp:
@@ -55,7 +65,7 @@ def create_app(settings: ServiceSettings, task_settings: TaskSettings) -> ASGIAp
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(FILE_THREADS, "moorage-files"))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(FILE_THREADS, "moorage-files", _step_back))
         parts = await Parts.open(task_settings)
         totals = TotalsStore.connect(task_settings.redis_url)
         attach(totals.add, node_name="api")

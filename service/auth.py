@@ -5,6 +5,7 @@ A revoked key is refused by every process within `REMEMBER_SECONDS`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
@@ -24,6 +25,8 @@ Check = Callable[[AnyRequest], Awaitable[None]]
 """A router's `before_request`: Litestar copies the whole handler for each call of a guard, these cost nothing."""
 
 REMEMBER_SECONDS = 5.0
+AHEAD_SECONDS = 3.0
+"""How long before it is forgotten a key in use is looked up anew."""
 MOST_REMEMBERED = 10_000
 LONGEST_KEY = 200
 
@@ -39,27 +42,52 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Doorkeeper:
-    """Checks keys for one process."""
+    """Checks keys for one process.
+
+    What is in use is looked up anew before it is forgotten, while requests go on with what is remembered: none of them
+    waits for the catalog but the first. Requests that come together share a look-up.
+    """
 
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog, self._clock = catalog, clock
         self._remembered: dict[bytes, tuple[float, Principal | None]] = {}
+        self._looking: dict[bytes, asyncio.Task[Principal | None]] = {}
 
     async def identify(self, text: str) -> Principal | None:
         """The holder of a key, or None. Raises CatalogUnavailable when it has to be looked up and cannot be."""
         if not text.startswith(KEY_PREFIX) or len(text) > LONGEST_KEY:
             return None
         key_hash = keys.hash_key(text)
-        now = self._clock.monotonic()
-        seen = self._remembered.get(key_hash)
-        if seen is not None and seen[0] > now:
-            return seen[1]
+        left_seconds, principal = self._recall(key_hash)
+        if left_seconds <= 0:
+            return await asyncio.shield(self._look_up(key_hash))
+        if left_seconds <= AHEAD_SECONDS and principal is not None:
+            self._look_up(key_hash)
+        return principal
+
+    def _recall(self, key_hash: bytes) -> tuple[float, Principal | None]:
+        good_until, principal = self._remembered.get(key_hash, (0.0, None))
+        return good_until - self._clock.monotonic(), principal
+
+    def _look_up(self, key_hash: bytes) -> asyncio.Task[Principal | None]:
+        if (looking := self._looking.get(key_hash)) is None:
+            looking = self._looking[key_hash] = asyncio.create_task(self._ask_catalog(key_hash))
+            looking.add_done_callback(lambda done: self._looked_up(key_hash, done))
+        return looking
+
+    def _looked_up(self, key_hash: bytes, done: asyncio.Task[Principal | None]) -> None:
+        del self._looking[key_hash]
+        if not done.cancelled():
+            done.exception()  # seen: nobody may be waiting for it
+
+    async def _ask_catalog(self, key_hash: bytes) -> Principal | None:
+        good_until = self._clock.monotonic() + REMEMBER_SECONDS
         async with self._catalog.read() as connection:
             row = await keys.find(connection, key_hash)
         principal = Principal(row.owner, frozenset(row.scopes), row.id) if row else None
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
-        self._remembered[key_hash] = (now + REMEMBER_SECONDS, principal)
+        self._remembered[key_hash] = (good_until, principal)
         return principal
 
 

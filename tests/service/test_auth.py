@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 
 import httpx
 import pytest
 
-from service.auth import REMEMBER_SECONDS, Doorkeeper
+from service.auth import AHEAD_SECONDS, REMEMBER_SECONDS, Doorkeeper
 from tasks.catalog import keys
 from tasks.catalog.keys import ALL_SCOPES
 from tasks.clock import ManualClock
@@ -112,6 +113,22 @@ async def test_a_revoked_key_is_refused_within_five_seconds(parts: Parts) -> Non
     clock.advance(REMEMBER_SECONDS)
     assert REMEMBER_SECONDS <= 5
     assert await doorkeeper.identify(text) is None
+
+
+async def test_a_key_in_use_is_looked_up_again_before_it_is_forgotten(parts: Parts) -> None:
+    clock = ManualClock()
+    doorkeeper, text = Doorkeeper(parts.catalog, clock), keys.new_key()
+    async with parts.catalog.write() as transaction:
+        await keys.add(transaction, text, "ann", ("read",), clock.now())
+    assert await doorkeeper.identify(text)
+    clock.advance(REMEMBER_SECONDS - AHEAD_SECONDS)
+    await asyncio.gather(*(doorkeeper.identify(text) for _ in range(20)))
+    assert len(doorkeeper._looking) == 1, "one look-up for all, and nobody waits for it"
+    await asyncio.gather(*doorkeeper._looking.values())
+    clock.advance(AHEAD_SECONDS)
+    await parts.catalog.close()
+    shutil.rmtree(parts.settings.data)
+    assert await doorkeeper.identify(text), "it is known from the second look-up"
 
 
 async def test_what_is_remembered_stays_bounded(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
