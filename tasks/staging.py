@@ -131,6 +131,7 @@ def _write_all(descriptor: _Descriptor, pieces: list[bytes]) -> int:
         with descriptor.used() as number:
             for start in range(0, len(pieces), MOST_PIECES):
                 total += _write_batch(number, pieces[start : start + MOST_PIECES])
+            _begin_writeback(number, total)
     except OSError as error:
         raise _translated(error) from error
     return total
@@ -144,6 +145,16 @@ def _write_batch(descriptor: int, pieces: list[bytes]) -> int:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
     return size
+
+
+def _begin_writeback(descriptor: int, size_bytes: int) -> None:
+    """Has the kernel begin to put the last `size_bytes` on disk, so that the fsync at the end finds little left to do.
+
+    The advice is "not needed", which makes Linux write dirty pages back; as they are dirty still, it drops none of them.
+    """
+    if hasattr(os, "posix_fadvise"):
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.posix_fadvise(descriptor, end - size_bytes, size_bytes, os.POSIX_FADV_DONTNEED)
 
 
 @aiofiles.os.wrap
