@@ -7,7 +7,8 @@ import re
 from service.errors import RangeNotSatisfiable
 
 _SINGLE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
-MOST_DIGITS = 19
+MOST_DIGITS = 40
+"""Longer numbers are nobody's position in a file, and not worth the work of reading them."""
 
 
 def parse(header: str, size_bytes: int) -> tuple[int, int] | None:

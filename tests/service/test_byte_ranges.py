@@ -21,6 +21,9 @@ from service.errors import RangeNotSatisfiable
         ("bytes=-10", (90, 100)),
         ("bytes=-1000", (0, 100)),
         ("bytes=50-1000", (50, 100)),
+        ("bytes=50-99999999999999999999", (50, 100)),
+        ("bytes=-99999999999999999999", (0, 100)),
+        ("bytes=50-" + "9" * 40, (50, 100)),
         ("bytes= 1-2 ", (1, 3)),
         ("bytes=0-9,20-29", None),
         ("bytes=9-0", None),
@@ -39,7 +42,9 @@ def test_a_header_asks_for_one_range_or_is_passed_over(header: str, found: tuple
     assert parse(header, 100) == found
 
 
-@pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-200", "bytes=5000-", "bytes=-0"])
+@pytest.mark.parametrize(
+    "header", ["bytes=100-", "bytes=100-200", "bytes=5000-", "bytes=-0", "bytes=99999999999999999999-"]
+)
 def test_a_range_past_the_end_cannot_be_satisfied(header: str) -> None:
     with pytest.raises(RangeNotSatisfiable) as caught:
         parse(header, 100)
