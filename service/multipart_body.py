@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import msgspec
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from service.errors import BadUpload
 
@@ -50,9 +56,16 @@ async def file_pieces(body: AsyncIterator[bytes], boundary: str, part: FilePart)
                 raise BadUpload(f"The multipart body holds more than {MOST_OTHER_BYTES} bytes beside its file.")
         parser.close()
     except MultipartError as error:
-        raise BadUpload(f"The multipart body cannot be read: {error}.") from error
+        raise BadUpload(f"The multipart body cannot be read: {_reason(error)}.") from error
     if not part.seen:
         raise BadUpload('The multipart body holds no file; send one with `curl -F "file=@name"`.')
+
+
+def _reason(error: MultipartError) -> str:
+    """In words of our own: the parser's can hold pieces of the body, and of Python."""
+    if isinstance(error, ParserLimitReached):
+        return f"it has more than {MOST_PARTS} parts, or a part whose head is too long"
+    return "it is malformed or was cut off; let your client build the form"
 
 
 def _begins_file(segment: MultipartSegment, part: FilePart) -> bool:

@@ -67,7 +67,7 @@ async def test_an_empty_file_is_a_file() -> None:
         (b"--b\r\nX: " + b"x" * 10_000, "cannot be read"),
         (b"--b\r\n" + b"X: y\r\n" * 100 + b"\r\n", "cannot be read"),
         (FILE_HEAD.replace(b"a.txt", b"\xff"), "cannot be read"),
-        (FIELD * 100 + END[2:], "cannot be read"),
+        (FIELD * 100 + END[2:], "more than 32 parts"),
         (FIELD.replace(b"hello", b"x" * (MOST_OTHER_BYTES + 1)) + FORM, "beside its file"),
         (FORM + b"x" * MOST_OTHER_BYTES, "beside its file"),
     ],
@@ -76,6 +76,14 @@ async def test_what_is_no_form_with_one_file_is_refused_in_words(body: bytes, re
     with pytest.raises(BadUpload) as caught:
         await taken_out([body[at : at + 65_536] for at in range(0, len(body), 65_536)])
     assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize("head", [b"X: \xff\r\n", b'Content-Disposition: form-data; name="\xff"\r\n', b"X\xffY\r\n"])
+async def test_what_is_said_of_a_malformed_form_holds_nothing_of_it(head: bytes) -> None:
+    with pytest.raises(BadUpload) as caught:
+        await taken_out([b"--b\r\n" + head + b"\r\n" + END])
+    wanted = "The multipart body cannot be read: it is malformed or was cut off; let your client build the form."
+    assert caught.value.reason == wanted
 
 
 def test_a_form_without_a_boundary_is_refused() -> None:
