@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.params import ParameterKwarg
 from litestar.status_codes import HTTP_405_METHOD_NOT_ALLOWED
 
 from service.allowed_methods import allowed_methods
@@ -222,7 +223,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The problem that stands for `error`."""
-    line = _line(error)
+    line = _line(request, error)
     if line is INTERNAL:
         log.error("http.unhandled", exc_info=error)
     elif line.status >= 500:
@@ -248,12 +249,13 @@ def _parting(request: Request[Any, Any, Any]) -> dict[str, str]:
     return {"Connection": "close"} if has_body else {}
 
 
-def _line(error: Exception) -> Line:
+def _line(request: Request[Any, Any, Any], error: Exception) -> Line:
     for kind in type(error).__mro__:
         if kind in TABLE:
             return TABLE[kind]
     if isinstance(error, HTTPException) and error.status_code < 500:
-        return Line(error.status_code, _HTTP_SLUGS.get(error.status_code, "refused"), _title(error), _detail)
+        slug = _HTTP_SLUGS.get(error.status_code, "refused")
+        return Line(error.status_code, slug, _title(error), lambda e: _detail(request, e))
     return INTERNAL
 
 
@@ -264,11 +266,19 @@ def _title(error: HTTPException) -> str:
     return {404: "No such path", 405: "No such method here"}.get(error.status_code, "The request cannot be used")
 
 
-def _detail(error: HTTPException) -> str:
+def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:
     extra = error.extra if isinstance(error.extra, list) else []
-    reasons = [f"{item['key']}: {item['message']}" for item in extra if isinstance(item, dict) and "key" in item]
+    found = [item for item in extra if isinstance(item, dict) and "key" in item]
+    reasons = [f"{_name_outside(request, item['key'])}: {item['message']}" for item in found]
     if reasons:
         return "; ".join(reasons) + "."
     return {404: "The API is described at /docs.", 405: "The API is described at /docs."}.get(
         error.status_code, str(error.detail)
     )
+
+
+def _name_outside(request: Request[Any, Any, Any], argument: str) -> str:
+    """What callers call a handler's argument."""
+    known = request.route_handler.parsed_fn_signature.parameters.get(argument)
+    declared = known.kwarg_definition if known else None
+    return (isinstance(declared, ParameterKwarg) and declared.name) or argument

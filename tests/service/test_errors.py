@@ -132,3 +132,10 @@ def test_a_body_nobody_will_read_is_not_waited_for(edge: Served) -> None:
             answer = connection.answer()
             assert answer.headers["Connection"] == "close"
             assert connection.received() == b""
+
+
+@pytest.mark.parametrize(("query", "name"), [("state=FOO", "state"), ("limit=0", "limit"), ("before=now", "before")])
+def test_a_value_that_does_not_fit_is_named_as_its_caller_named_it(ann: httpx.Client, query: str, name: str) -> None:
+    answer = ann.get(f"/tasks?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(f"{name}: ")
