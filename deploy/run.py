@@ -20,6 +20,7 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
+PYTHON: str = getattr(sys, "_base_executable", None) or sys.executable  # and not the one in the environment made anew
 STAMP = ENVIRONMENT / "moorage-stamp"
 OLDEST_PYTHON = (3, 11)
 
@@ -35,13 +36,13 @@ def make(lock: Path) -> None:
     print(f"moorage: setting up {ENVIRONMENT.name} (once; about a minute)", file=sys.stderr, flush=True)
     if ENVIRONMENT.exists():
         shutil.rmtree(ENVIRONMENT)
-    venv = [sys.executable, "-m", "venv", str(ENVIRONMENT)]
+    venv = [PYTHON, "-m", "venv", str(ENVIRONMENT)]
     python = ENVIRONMENT / "bin" / "python"
     if subprocess.run(venv, capture_output=True, check=False).returncode == 0:
         pip = [str(python), "-m", "pip"]
     else:  # Debian's python3 without python3-venv has no ensurepip: this Python's pip can fill the environment as well
         subprocess.run([*venv, "--clear", "--without-pip"], check=True)
-        pip = [sys.executable, "-m", "pip", "--python", str(python)]
+        pip = [PYTHON, "-m", "pip", "--python", str(python)]
     install = [*pip, "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([*install, "--require-hashes", "--requirement", str(lock)], check=True)
     subprocess.run([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], check=True)

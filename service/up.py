@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
 @click.option("--put", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Send this file once ready.")
 def up(data: str | None, host: str | None, port: int | None, log_format: str | None, put: Path | None) -> None:
     """Runs all parts on this machine until Ctrl-C."""
+    os.umask(0o077)  # what is kept says who sent what: it is its user's alone, whatever mode the folder came with
     options = {"DATA": data, "HOST": host, "PORT": port, "LOG_FORMAT": log_format}
     settings = _settings({f"MOORAGE_{name}": str(value) for name, value in options.items() if value is not None})
     for notice in notices(settings.environ):

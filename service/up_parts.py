@@ -15,7 +15,7 @@ import msgspec
 
 from service.broker import EmbeddedBroker
 from service.children import Child
-from tasks.queues import PINNING, UPKEEP, UPLOAD
+from tasks.queues import PINNING, SCHEDULE, UPKEEP, UPLOAD
 
 API_SECONDS = 8.0
 WORKER_SECONDS = 14.0
@@ -27,9 +27,10 @@ LOADING_SECONDS = 300.0
 """A broker with a long append-only file is not ready before it has read it."""
 ANSWER_SECONDS = 5.0
 
-WORKER_QUEUES = {"worker-upload": (UPLOAD,), "worker": (PINNING, UPKEEP)}
+WORKER_QUEUES = {"worker-upload": (UPLOAD,), "worker": (PINNING, UPKEEP), "worker-schedule": (SCHEDULE,)}
+"""Each queue's consumer. The schedule has one to itself: no crowd of slow tasks may delay the mending of lost work."""
 CONCURRENCY = {"worker": ("--concurrency", "64")}
-"""Its tasks wait more than they work, and the schedule must not wait behind them. Hashing gets a thread a core."""
+"""Its tasks wait more than they work. Hashing gets a thread a core."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,9 +19,21 @@ MoorageError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MoorageError(Exception):
     """Root of all errors of the work. `str(error)` is safe to show: it holds no path, key or stack trace."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its fields: Celery copies errors that way, and would call the constructor with the sentence."""
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(kind: type[MoorageError], arguments: tuple[Any, ...]) -> MoorageError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
 
 
 class InvalidSetting(MoorageError):

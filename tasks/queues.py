@@ -7,6 +7,8 @@ UPLOAD = "upload"
 PINNING = "pinning"
 """Keeping content that lives elsewhere."""
 UPKEEP = "upkeep"
-"""The schedule's jobs and the diagnostics."""
+"""Work that nobody depends on: the diagnostics."""
+SCHEDULE = "schedule"
+"""The schedule's jobs. Give it a worker of its own: what mends lost work must not wait behind work."""
 
-QUEUES = (UPLOAD, PINNING, UPKEEP)
+QUEUES = (UPLOAD, PINNING, UPKEEP, SCHEDULE)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tasks.queues import UPKEEP
+from tasks.queues import SCHEDULE
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
         entry.actor: {
             "task": entry.actor,
             "schedule": entry.every_seconds,
-            "options": {"queue": UPKEEP, "expires": entry.every_seconds},
+            "options": {"queue": SCHEDULE, "expires": entry.every_seconds},
         }
         for entry in ENTRIES
     }

@@ -24,6 +24,7 @@ ALIASES = {
 """Names other than `MOORAGE_…` by which a field may be given, because the field's tools already use them."""
 
 LONGEST_SECONDS = 10 * 365 * 86_400.0
+DATABASE_SCHEMES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
 Positive = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SECONDS)]
 """A duration. Infinity is none: no timer and no expiry can be set to it."""
 
@@ -50,6 +51,12 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long Redis remembers a finished task; the catalog remembers durable ones for ever."""
     shutdown_grace_seconds: Positive = 20.0
     """How long a stopping worker lets running work go on before it hands it back."""
+
+    def __post_init__(self) -> None:
+        """Raises InvalidSetting for an address that SQLAlchemy would take for a driver without asyncio."""
+        if self.database_url and not self.database_url.startswith(DATABASE_SCHEMES):
+            masked = self.database_url.partition(":")[0] + "://…"
+            raise InvalidSetting(PREFIX + "DATABASE_URL", masked, f"it begins with {' or '.join(DATABASE_SCHEMES)}")
 
     @property
     def staging_folder(self) -> Path:

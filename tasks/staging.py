@@ -150,7 +150,7 @@ def _write_batch(descriptor: int, pieces: list[bytes]) -> int:
 def _begin_writeback(descriptor: int, size_bytes: int) -> None:
     """Has the kernel begin to put the last `size_bytes` on disk, so that the fsync at the end finds little left to do.
 
-    The advice is "not needed", which makes Linux write dirty pages back; as they are dirty still, it drops none of them.
+    The advice is "not needed", on which Linux writes dirty pages back; as they are dirty still, it drops none.
     """
     if hasattr(os, "posix_fadvise"):
         end = os.lseek(descriptor, 0, os.SEEK_CUR)

@@ -20,6 +20,7 @@ COMMANDS = {
     "api": "service.cli api",
     "worker-upload": "service.cli worker --queues upload",
     "worker": "service.cli worker --queues pinning,upkeep",
+    "worker-schedule": "service.cli worker --queues schedule",
     "beat": "service.cli beat",
 }
 """What is seen of each part among the machine's processes."""

@@ -91,7 +91,7 @@ def test_the_metrics_page_shows_what_the_workers_did(moored: Moored, client: htt
             if name.startswith("celery_task_succeeded_total") and 'name="ingest"' in name
         ]
         up = [value for name, value in samples.items() if name.startswith("celery_worker_up")]
-        return sum(done) >= 1 and up == ["1.0", "1.0"]
+        return sum(done) >= 1 and up == ["1.0", "1.0", "1.0"]
 
     moored.until(counted)
     assert httpx.get(f"{moored.url}/health").json()["status"] == "healthy"
@@ -129,3 +129,18 @@ def test_two_owners_work_side_by_side_from_the_command_line(moorage: Callable[..
     fetched = tmp_path / "fetched"
     assert moorage("get", cid, "-o", str(fetched), key=keys["bob"]).exit_code == 0
     assert sha256(fetched) == sha256(file)
+
+
+def test_no_crowd_of_slow_tasks_keeps_lost_work_from_mending(moored: Moored, client: httpx.Client) -> None:
+    def reconciled() -> float:
+        lines = client.get("/metrics").text.splitlines()
+        counts = [
+            line for line in lines if line.startswith("celery_task_succeeded_total") and 'name="reconcile"' in line
+        ]
+        return sum(float(line.split()[-1]) for line in counts)
+
+    for _ in range(80):
+        assert client.post("/tasks/test/sleep?seconds=8").status_code == 202
+    moored.until(lambda: sum(map(len, client.get("/tasks?limit=1").json()["active_tasks"].values())) >= 64)
+    before = reconciled()
+    moored.until(lambda: reconciled() >= before + 2, within_seconds=7)

@@ -102,7 +102,7 @@ def test_the_metrics_page_labels_by_route_and_never_by_path(ann: httpx.Client) -
 
 def test_the_metrics_page_shows_a_first_value_for_every_actor(ann: httpx.Client) -> None:
     page = ann.get("/metrics").text
-    for actor, queue in (("ingest", "upload"), ("add", "upkeep"), ("reconcile", "upkeep")):
+    for actor, queue in (("ingest", "upload"), ("add", "upkeep"), ("reconcile", "schedule")):
         assert sample(page, f'celery_task_succeeded_total{{hostname="",name="{actor}",queue_name="{queue}"}}') == 0
 
 

@@ -46,7 +46,7 @@ def test_all_parts_stop_within_thirty_seconds_the_api_first_and_the_broker_last(
         by_order[part.stop_order] = max(by_order.get(part.stop_order, 0.0), part.stop_seconds)
     assert sum(by_order.values()) <= 30.0 - SPARE_SECONDS
     order = sorted(parts(plan).values(), key=lambda part: part.stop_order)
-    assert [part.name for part in order] == ["api", "beat", "worker-upload", "worker", "broker"]
+    assert [part.name for part in order] == ["api", "beat", "worker-upload", "worker", "worker-schedule", "broker"]
 
 
 def test_parts_are_told_what_was_decided_and_keep_the_rest_of_the_environment(plan: Plan) -> None:

@@ -46,7 +46,7 @@ def test_arguments_that_do_not_fit_are_refused_by_name(arguments: dict[str, Any]
 
 
 def test_a_queue_nobody_declared_is_refused_when_the_program_starts() -> None:
-    with pytest.raises(ValueError, match="actor save: no queue 'uplaod'; there are upload, pinning, upkeep"):
+    with pytest.raises(ValueError, match="actor save: no queue 'uplaod'; there are upload, pinning, upkeep, schedule"):
         actor(queue="uplaod")(save)
     assert "save" not in ACTORS
     assert "save" not in app.tasks

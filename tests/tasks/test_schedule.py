@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tasks.actor import ACTORS
 from tasks.app import app, configure
-from tasks.queues import UPKEEP
+from tasks.queues import SCHEDULE
 from tasks.schedule import ENTRIES, beat_schedule
 from tasks.settings import TaskSettings
 
@@ -11,7 +11,7 @@ def test_beat_sends_actors_that_exist_to_the_queue_they_are_declared_for() -> No
     app.loader.import_default_modules()
     for name, entry in beat_schedule().items():
         assert entry["task"] == name
-        assert ACTORS[name].queue == entry["options"]["queue"] == UPKEEP
+        assert ACTORS[name].queue == entry["options"]["queue"] == SCHEDULE
         assert not ACTORS[name].keep_result, "nobody asks how it went"
         assert ACTORS[name].retries.max_retries == 0, "the next one does its work"
 

@@ -86,3 +86,10 @@ def test_a_misspelt_variable_is_noticed_with_the_one_that_was_meant() -> None:
         ("MOORAGE_LEASE_SECOND", "MOORAGE_LEASE_SECONDS"),
         ("MOORAGE_ZZZZZZZZ", ""),
     ]
+
+
+@pytest.mark.parametrize("url", ["postgres://h/d", "postgresql://me:secret@h/d", "mysql://h/d", "nonsense"])
+def test_a_database_that_cannot_be_used_is_refused_with_what_to_write(url: str) -> None:
+    with pytest.raises(InvalidSetting, match="it begins with postgresql\\+asyncpg:// or sqlite") as caught:
+        read(TaskSettings, {"MOORAGE_DATABASE_URL": url})
+    assert "secret" not in str(caught.value)
