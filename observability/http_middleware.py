@@ -25,6 +25,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 UNMATCHED = "unmatched"
 CLIENT_CLOSED = 499
+BODILESS = frozenset((204, 304))
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
 
@@ -57,7 +58,7 @@ class HttpMiddleware:
         context.clear()
         bind_contextvars(request_id=request_id)
         scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(scope["path"], request_id, send)  # the path before the router rewrites it
+        exchange = _Exchange(scope["method"], scope["path"], request_id, send)  # the path before the router rewrites it
         self._active += 1
         try:
             await self._app(scope, receive, exchange.send)
@@ -101,14 +102,16 @@ class HttpMiddleware:
 class _Exchange:
     """One request and what was answered so far."""
 
-    __slots__ = ("_complete", "_send", "_status", "began", "path", "request_id", "sent_bytes")
+    __slots__ = ("_complete", "_headers", "_method", "_send", "_status", "began", "path", "request_id", "sent_bytes")
 
-    def __init__(self, path: str, request_id: str, send: Any) -> None:
+    def __init__(self, method: str, path: str, request_id: str, send: Any) -> None:
         self.began = time.perf_counter()
+        self._method = method
         self.path = path
         self.request_id = request_id
         self.sent_bytes = 0
         self._status = 0
+        self._headers: Any = ()
         self._complete = False
         self._send = send
 
@@ -120,17 +123,27 @@ class _Exchange:
             self._complete = not message.get("more_body", False)
         elif kind == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            self._headers = message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-request-id", self.request_id.encode()),
+            ]
         return self._send(message)  # type: ignore[no-any-return]
 
     def broke_off(self, error: BaseException) -> None:
-        """The application raised: the client got half an answer, or the server's own 500."""
-        self._complete = True
-        self._status = CLIENT_CLOSED if isinstance(error, CancelledError | ConnectionError) else 500
+        """The application raised: its client left, perhaps satisfied, or got half an answer or the server's own 500."""
+        if not isinstance(error, CancelledError | ConnectionError):
+            self._complete, self._status = True, 500
 
     def final_status(self) -> int:
         """The status as the client saw it. An application that returns with its answer unfinished lost its client."""
-        return self._status if self._complete else CLIENT_CLOSED
+        return self._status if self._complete or self._has_every_byte() else CLIENT_CLOSED
+
+    def _has_every_byte(self) -> bool:
+        """Whether the client got all there was to get: it may hang up before the application says that it was all."""
+        if self._method == "HEAD" or self._status in BODILESS:
+            return self._status != 0
+        whole = str(self.sent_bytes).encode()
+        return any(name.lower() == b"content-length" and value == whole for name, value in self._headers)
 
 
 def _request_id(headers: Any) -> str:

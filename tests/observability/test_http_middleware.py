@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -206,13 +207,13 @@ async def test_bodies_of_requests_arrive_untouched(served: Served) -> None:
     assert answer.json() == {"size_bytes": 100_000}
 
 
-async def call(app: Any, metrics: LocalMetrics) -> HttpMiddleware:
+async def call(app: Any, metrics: LocalMetrics, method: str = "GET") -> HttpMiddleware:
     middleware = HttpMiddleware(app, metrics)
 
     async def send(message: Any) -> None:
         pass
 
-    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "path_template": "/x"}
+    scope = {"type": "http", "method": method, "path": "/x", "headers": [], "path_template": "/x"}
     await middleware(scope, None, send)
     return middleware
 
@@ -246,6 +247,44 @@ async def test_a_client_that_left_is_499(app: Any, log_lines: LogLines) -> None:
     labels = {"method": "GET", "route": "/x", "status": "499"}
     assert metrics.registry.get_sample_value("moorage_http_requests_total", labels) == 1
     assert log_lines()[-1]["status"] == 499
+
+
+def unfinished(status: int, body: bytes, leaves_by: type[BaseException] | None = None) -> Any:
+    """An application whose client leaves after `body` of an answer of four bytes."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [(b"Content-Length", b"4")]})
+        if body:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        if leaves_by:
+            raise leaves_by
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("method", "app", "status"),
+    [
+        ("GET", unfinished(200, b"full"), 200),
+        ("GET", unfinished(206, b"full"), 206),
+        ("GET", unfinished(200, b"full", asyncio.CancelledError), 200),
+        ("GET", unfinished(200, b"full", ConnectionResetError), 200),
+        ("GET", unfinished(200, b"full", ZeroDivisionError), 500),
+        ("GET", unfinished(200, b"hal"), 499),
+        ("GET", unfinished(200, b"hal", asyncio.CancelledError), 499),
+        ("GET", unfinished(200, b""), 499),
+        ("GET", unfinished(304, b""), 304),
+        ("HEAD", unfinished(200, b""), 200),
+        ("HEAD", says_nothing, 499),
+    ],
+)
+async def test_a_client_that_left_with_every_byte_was_answered(
+    method: str, app: Any, status: int, log_lines: LogLines
+) -> None:
+    with contextlib.suppress(asyncio.CancelledError, ConnectionResetError, ZeroDivisionError):
+        await call(app, LocalMetrics("1"), method)
+
+    assert log_lines()[-1]["status"] == status
 
 
 async def test_requests_being_answered_show_as_active(log_lines: LogLines) -> None:
