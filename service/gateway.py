@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 from urllib.parse import quote
 
+import structlog
 from litestar import HttpMethod, MediaType, Request, Response, Router, route
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State as AppState
@@ -32,6 +33,8 @@ RAW_TYPE = "application/vnd.ipld.raw"
 DEFAULT_TYPE = "application/octet-stream"
 
 AnyRequest = Request[Any, Any, AppState]
+
+log = structlog.get_logger(__name__)
 
 
 class GatewayMetrics(Protocol):
@@ -171,8 +174,8 @@ def _disposition(request: AnyRequest) -> str:
 async def _watched(request: AnyRequest, reading: Any) -> Any:
     try:
         return await reading
-    except BlockDamaged:
-        _metrics(request).block_damaged()
+    except BlockDamaged as error:
+        _report(request, error)
         raise
 
 
@@ -180,9 +183,15 @@ async def _watched_pieces(request: AnyRequest, pieces: AsyncIterator[bytes]) -> 
     try:
         async for piece in pieces:
             yield piece
-    except BlockDamaged:
-        _metrics(request).block_damaged()
+    except BlockDamaged as error:
+        _report(request, error)
         raise
+
+
+def _report(request: AnyRequest, error: BlockDamaged) -> None:
+    """Once an answer has begun, nobody but the log hears why it was cut."""
+    _metrics(request).block_damaged()
+    log.error("content.damaged", cid=request.path_params["cid"], block=error.cid)
 
 
 async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import structlog
 
-from service import errors
+from service import errors, gateway
 from tasks.settings import TaskSettings
 from tests.observability.conftest import LogLines, logging_put_back
 from tests.real_valkey import DATABASES, RealValkey
@@ -64,7 +64,8 @@ def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogLines]:
     with logging_put_back():
         lines = LogLines()
         # A logger that was used before writes where it wrote first.
-        monkeypatch.setattr(errors, "log", structlog.get_logger("service.errors"))
+        for module in (errors, gateway):
+            monkeypatch.setattr(module, "log", structlog.get_logger(module.__name__))
         yield lines
 
 

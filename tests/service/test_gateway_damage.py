@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tasks.settings import TaskSettings
+from tests.observability.conftest import LogLines
 from tests.service.gateway_contents import problem, stored
 from tests.service.served import Served, served
 
@@ -17,7 +18,7 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def damage(task_settings: TaskSettings) -> Iterator[Callable[[bytes, int], tuple[Served, str]]]:
+def damage(task_settings: TaskSettings, log_lines: LogLines) -> Iterator[Callable[[bytes, int], tuple[Served, str]]]:
     """Stores a file in a store of its own and flips one bit of it on the disk."""
     with served(task_settings) as running:
 
@@ -46,8 +47,12 @@ def verify_failures(running: Served) -> float:
     return float(next(line for line in lines if line.startswith("moorage_store_verify_failures_total ")).split()[1])
 
 
+def damaged_lines(log_lines: LogLines) -> list[tuple[str, str]]:
+    return [(line["level"], line["cid"]) for line in log_lines() if line["event"] == "content.damaged"]
+
+
 def test_damage_at_the_beginning_is_an_error_before_the_first_byte(
-    damage: Callable[[bytes, int], tuple[Served, str]],
+    damage: Callable[[bytes, int], tuple[Served, str]], log_lines: LogLines
 ) -> None:
     data = random.Random(4).randbytes(3 * MIB)
     running, cid = damage(data, 5)
@@ -55,12 +60,13 @@ def test_damage_at_the_beginning_is_an_error_before_the_first_byte(
     with running.client(running.key("ann")) as ann:
         assert problem(ann.get(f"/ipfs/{cid}")) == (500, "content-damaged")
         assert verify_failures(running) == 1
+        assert damaged_lines(log_lines) == [("error", cid)]
         sound = ann.get(f"/ipfs/{cid}", headers={"Range": f"bytes={MIB}-"})
     assert (sound.status_code, sound.content) == (206, data[MIB:]), "what is sound can still be read"
 
 
 def test_damage_further_in_cuts_the_answer_short_and_never_gives_a_wrong_byte(
-    damage: Callable[[bytes, int], tuple[Served, str]],
+    damage: Callable[[bytes, int], tuple[Served, str]], log_lines: LogLines
 ) -> None:
     data = random.Random(3).randbytes(6 * MIB)
     running, cid = damage(data, 4 * MIB + 100)
@@ -76,6 +82,7 @@ def test_damage_further_in_cuts_the_answer_short_and_never_gives_a_wrong_byte(
     assert got == data[: len(got)]
     assert len(got) <= 4 * MIB
     assert verify_failures(running) == 1
+    assert damaged_lines(log_lines) == [("error", cid)]
     with running.client() as anyone:
         assert anyone.get("/livez").status_code == 200
 
