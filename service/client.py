@@ -19,6 +19,7 @@ import msgspec
 from service.client_errors import Answered, ClientError, ConnectionLost, Rejected, Unreachable, answered
 from service.client_files import PIECE_BYTES, Source
 from service.client_pacing import ATTEMPTS, LONGEST_RETRY_SECONDS, poll_delay_seconds, retry_delay_seconds
+from service.client_probe import refusal
 from tasks.clock import Clock, SystemClock
 
 BUSY = (429, 503)
@@ -99,16 +100,24 @@ class MoorageClient:
         headers = {"Content-Type": "application/octet-stream"}
         if source.size_bytes is not None:
             headers["Content-Length"] = str(source.size_bytes)
+        body = _Body(source.pieces(), on_sent)
+        request = self._http.build_request(
+            "PUT",
+            f"/api/v1/uploads/{quote(source.name, safe='')}",
+            params={"profile": profile} if profile else {},
+            headers=headers,
+            content=body,
+            timeout=UPLOAD_PATIENCE,
+        )
         try:
-            response = await self._http.put(
-                f"/api/v1/uploads/{quote(source.name, safe='')}",
-                params={"profile": profile} if profile else {},
-                headers=headers,
-                content=_counted(source.pieces(), on_sent),
-                timeout=UPLOAD_PATIENCE,
-            )
+            response = await self._http.send(request)
         except httpx.TransportError as error:
-            raise self._lost(error, f"{source.name} was sent") from error
+            lost = self._lost(error, f"{source.name} was sent")
+            if not isinstance(lost, ConnectionLost):
+                raise lost from error
+            # Of a pipe as much is announced as was read of it: what it exceeds by that, it exceeds.
+            announced_bytes = body.begun_bytes if source.size_bytes is None else source.size_bytes
+            raise await asyncio.to_thread(refusal, request, announced_bytes) or lost from error
         return _decoded(response, Accepted)
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -186,12 +195,19 @@ class MoorageClient:
         return ConnectionLost(self._url, doing)
 
 
-async def _counted(pieces: AsyncIterator[bytes], on_sent: Callable[[int], None]) -> AsyncIterator[bytes]:
-    sent_bytes = 0
-    async for piece in pieces:
-        yield piece
-        sent_bytes += len(piece)
-        on_sent(sent_bytes)
+class _Body:
+    """The pieces of an upload, counted as they go."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], on_sent: Callable[[int], None]) -> None:
+        self._pieces, self._on_sent = pieces, on_sent
+        self.begun_bytes = 0
+        """With those of the piece that is being sent."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._pieces:
+            self.begun_bytes += len(piece)
+            yield piece
+            self._on_sent(self.begun_bytes)
 
 
 def _decoded(response: httpx.Response, shape: type[T]) -> T:
