@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import aiofiles
-import aiofiles.os
 import msgspec
 
 from service.client_errors import BadFile
@@ -54,22 +55,49 @@ def printable(name: str) -> str:
 async def written_file(target: Path) -> AsyncIterator[Callable[[bytes], Awaitable[object]]]:
     """Gives a function that writes bytes. Only when the block ends well is there a file `target`, and it is whole.
 
+    A symbolic link is followed. A pipe or a device stays what it is, and gets the bytes as they come.
     Raises BadFile when it cannot be written.
     """
-    part = target.with_name(f"{target.name}.part")
     try:
-        async with aiofiles.open(part, "wb", buffering=0) as file:
-            yield file.write
-        await aiofiles.os.replace(part, target)
+        async with _way_to(target) as write:
+            yield write
     except OSError as error:
         raise BadFile(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def write_stdout(piece: bytes) -> None:
     """Writes to standard output, as slowly as its reader reads."""
     await asyncio.to_thread(_write_through, sys.stdout.buffer, piece)
+
+
+def _way_to(target: Path) -> AbstractAsyncContextManager[Callable[[bytes], Awaitable[object]]]:
+    is_special = target.exists() and not target.is_file()
+    return _written_through(target) if is_special else _written_whole(Path(os.path.realpath(target)))
+
+
+@asynccontextmanager
+async def _written_through(target: Path) -> AsyncIterator[Callable[[bytes], Awaitable[object]]]:
+    async with aiofiles.open(target, "wb") as file:
+        yield file.write
+
+
+@asynccontextmanager
+async def _written_whole(target: Path) -> AsyncIterator[Callable[[bytes], Awaitable[object]]]:
+    """Writes beside the target, under a name nobody has, and then replaces it; it keeps the mode it had."""
+    part = target.with_name(f".moorage-{secrets.token_hex(8)}.part")
+    async with aiofiles.open(part, "xb") as file:
+        try:
+            yield file.write
+            await file.close()  # which may find the disk full
+            await asyncio.to_thread(_take_place, part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _take_place(part: Path, target: Path) -> None:
+    if target.exists():
+        part.chmod(stat.S_IMODE(target.stat().st_mode))
+    part.replace(target)
 
 
 def _write_through(stream: BinaryIO, piece: bytes) -> None:
