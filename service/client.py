@@ -23,6 +23,7 @@ from service.client_probe import refusal
 from tasks.clock import Clock, SystemClock
 
 BUSY = (429, 503)
+NO_SUCH_RANGE = 416
 T = TypeVar("T")
 FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
 
@@ -154,8 +155,18 @@ class MoorageClient:
                     received_bytes += len(piece)
                     on_received(received_bytes, expected_bytes)
             except httpx.TransportError as error:
-                raise self._lost(error, f"{path} was received") from error
+                why = await self._why_cut(path, response.num_bytes_downloaded)
+                raise why or self._lost(error, f"{path} was received") from error
         return received_bytes
+
+    async def _why_cut(self, path: str, received_bytes: int) -> Answered | None:
+        """What the server has against giving the rest, which it could not say once the content had begun."""
+        asked = await self._get_once(f"/ipfs/{quote(path, safe='/')}", stream=True, Range=f"bytes={received_bytes}-")
+        if isinstance(asked, httpx.Response):
+            await asked.aclose()
+            return None
+        # There being no rest (416) is no reason.
+        return asked if isinstance(asked, Answered) and asked.status != NO_SUCH_RANGE else None
 
     async def _get(self, path: str, *, stream: bool = False) -> httpx.Response:
         """A success; with `stream` its body is not yet read, and closing it is the caller's. Raises ClientError."""
@@ -171,8 +182,8 @@ class MoorageClient:
                 raise outcome
             await asyncio.sleep(delay_seconds)
 
-    async def _get_once(self, path: str, stream: bool) -> httpx.Response | ClientError:
-        request = self._http.build_request("GET", path, headers={"Accept-Encoding": "identity"})
+    async def _get_once(self, path: str, stream: bool, **headers: str) -> httpx.Response | ClientError:
+        request = self._http.build_request("GET", path, headers={"Accept-Encoding": "identity", **headers})
         try:
             response = await self._http.send(request, stream=stream)
             self._was_reached = True

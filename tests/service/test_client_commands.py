@@ -224,7 +224,7 @@ def test_get_to_standard_output_writes_the_bytes_and_nothing_else(moorage: FakeM
 def test_a_download_that_breaks_off_leaves_the_old_file_and_no_part(moorage: FakeMoorage, tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.write_bytes(b"old")
-    moorage.will(Answer(body=b"x" * 100_000, cut_after=5_000))
+    moorage.will(Answer(body=b"x" * 100_000, cut_after=5_000), Answer(206, b"x" * 95_000))
     result = run(moorage, "get", CID, "-o", str(target))
     assert result.exit_code == 3
     assert "broke while" in result.stderr
