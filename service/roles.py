@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 def run_api() -> None:
     """Serves HTTP until it is told to stop; open requests get a while to finish."""
     from service.app import create_app
+    from service.bounded_headers import BoundedHeaders
 
     alone = _named("api")
     settings = read(ServiceSettings, os.environ)
@@ -36,7 +37,7 @@ def run_api() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHeaders,
         ws="none",
         lifespan="on",
         log_config=None,

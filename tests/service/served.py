@@ -13,6 +13,7 @@ import httpx
 import uvicorn
 
 from service.app import create_app
+from service.bounded_headers import BoundedHeaders
 from service.settings import ServiceSettings
 from tasks.actor import ACTORS
 from tasks.catalog import keys
@@ -83,7 +84,7 @@ def served(task_settings: TaskSettings, **settings: Any) -> Iterator[Served]:
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         create_app(ServiceSettings(**settings), task_settings),
-        http="httptools",
+        http=BoundedHeaders,
         ws="none",
         lifespan="on",
         log_config=None,
