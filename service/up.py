@@ -172,10 +172,10 @@ async def _put(address: str, key_file: Path, shown_key_file: Path, file: Path) -
     except ClientError as error:
         complain(f"{file}: {error}")
         return
-    fetch = f'curl -H "{_key_header(shown_key_file)}" {address}/ipfs/{report.cid}'
-    click.echo(
-        f"\n{report.filename} is now {report.cid}. Fetch it:\n\n  {fetch} -o {shlex.quote(report.filename)}\n", err=True
-    )
+    # Neither the sender's own file is overwritten, in whose folder this may be run, nor is an error taken for content.
+    copy = shlex.quote(f"{report.filename}.copy")
+    fetch = f'curl -f -H "{_key_header(shown_key_file)}" {address}/ipfs/{report.cid} -o {copy}'
+    click.echo(f"\n{report.filename} is now {report.cid}. Fetch it:\n\n  {fetch}\n", err=True)
 
 
 def _key_header(key_file: Path) -> str:

@@ -129,8 +129,8 @@ def test_a_file_put_at_the_start_survives_the_death_of_every_part(
         for part in PARTS:
             event = f"{part} died (killed by SIGKILL); restarting in 0.2 s"
             up.saw(lambda event=event: up.said(event))  # type: ignore[misc]
-        [fetch] = re.findall(r"^  (curl -H .* )-o hello.txt$", up.words, re.MULTILINE)
-        again = fetch.replace("curl", "curl --silent --fail --retry 20 --retry-connrefused --retry-delay 1")
+        [fetch] = re.findall(r"^  (curl -f -H .* )-o hello.txt.copy$", up.words, re.MULTILINE)
+        again = fetch.replace("curl", "curl --silent --retry 20 --retry-connrefused --retry-delay 1")
         fetched = subprocess.run(["sh", "-c", again], capture_output=True, check=True, timeout=DEADLINE_SECONDS)
         assert fetched.stdout == file.read_bytes()
         assert up.end(signal.SIGTERM) == 0
