@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from service.client import MoorageClient, TaskError, TaskStatus
-from service.client_errors import DONE, FAILED, Answered, ClientError, NotAllowed, TaskFailed, Unreachable
+from service.client_errors import DONE, FAILED, Answered, ClientError, NotAllowed, NotSent, TaskFailed, Unreachable
 from service.client_files import Source, file_source, printable, stream_source, write_stdout, written_file
 from service.client_options import EXIT_CODE_HELP, client_options
 from service.complain import complain
@@ -59,23 +59,27 @@ async def put(
     if name and (files != ("-",) or name in (".", "..")):
         raise click.UsageError("--name names standard input: it goes with the one file - and is not . or ..")
     worst = DONE
+    hopeless: ClientError | None = None
     for file in files:
         report = Report(filename=name or DEFAULT_STREAM_NAME if file == "-" else printable(Path(file).name))
         error: ClientError | None = None
         try:
+            if hopeless:
+                raise NotSent(hopeless)
             with closing(display(report.filename)) as shown:
                 await put_one(client, _source(file, name), report, shown, follow=follow, profile=profile or "")
         except ClientError as caught:
             error = caught
             worst = worst or caught.exit_code
             _blame(report, caught)
-            complain(f"{report.filename}: {caught}")
+            if not isinstance(caught, NotSent):
+                complain(f"{report.filename}: {caught}")
         if as_json:
             click.echo(msgspec.json.encode(report))
         elif error is None:
             click.echo(f"{report.cid if follow else report.task_id}  {report.filename}")
         if isinstance(error, Unreachable | NotAllowed):  # the next file would fare no better
-            break
+            hopeless = error
     sys.exit(worst)
 
 

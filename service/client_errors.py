@@ -6,6 +6,7 @@ ClientError
 ├── NotAllowed         no key, a wrong one, or one without the scope (401, 403)
 ├── NotFound           an id or a CID the server does not know (404)
 ├── Rejected           any other answer that is not a success
+├── NotSent            a file that would fare no better than the one before it
 ├── TaskFailed         the task ended in FAILURE or REVOKED
 └── BadFile            the local file cannot be read or written, or changed meanwhile
 """
@@ -84,6 +85,16 @@ class NotFound(Answered):
 
 class Rejected(Answered):
     """Any other answer that is not a success."""
+
+
+class NotSent(ClientError):
+    """A file that was not tried: what befell an earlier one, `cause`, would befall it too."""
+
+    type = "not-sent"
+
+    def __init__(self, cause: ClientError) -> None:
+        self.cause = cause
+        super().__init__(f"not sent, after an earlier file failed: {cause}")
 
 
 class TaskFailed(ClientError):
