@@ -23,7 +23,7 @@ from service.auth import needs, principal_of
 from service.errors import BadUpload, ClientGone, TooManyUploads, UploadStalled, UploadTooLarge
 from service.multipart_body import MOST_OTHER_BYTES, FilePart, boundary_of, file_pieces
 from service.naming import DEFAULT_NAME, checked_name, name_in, type_of
-from service.receiving import Limits, body_pieces, receive
+from service.receiving import Claim, Limits, Room, body_pieces, receive
 from service.schemas import UploadAnswer
 from service.settings import ServiceSettings
 from tasks.catalog import tasks as rows
@@ -55,10 +55,11 @@ class UploadMetrics(Protocol):
 
 
 class Slots:
-    """How many uploads one process receives at a time."""
+    """How many uploads one process receives at a time, and the room they share."""
 
     def __init__(self, most: int) -> None:
         self._free = most
+        self.room = Room()
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -118,8 +119,8 @@ def router(path: str) -> Router:
 async def _accept_raw(request: AnyRequest, filename: str, profile: Profile) -> Response[UploadAnswer]:
     name = checked_name(filename)
     described = Description(name, type_of(request.headers.get("content-type", ""), name), profile)
-    async with _receiving(request, "raw") as (task_id, staged):
-        await receive(body_pieces(request), staged, _limits(request))
+    async with _receiving(request, "raw") as (task_id, staged, claim):
+        await receive(body_pieces(request), staged, _limits(request), claim)
         return await _accept(request, task_id, staged, described)
 
 
@@ -127,30 +128,33 @@ async def _accept_multipart(
     request: AnyRequest, boundary: str, filename: str | None, profile: Profile
 ) -> Response[UploadAnswer]:
     part = FilePart()
-    async with _receiving(request, "multipart") as (task_id, staged):
-        await receive(file_pieces(body_pieces(request), boundary, part), staged, _limits(request))
+    async with _receiving(request, "multipart") as (task_id, staged, claim):
+        await receive(file_pieces(body_pieces(request), boundary, part), staged, _limits(request), claim)
         name = checked_name(filename or part.filename)
         described = Description(name, type_of(part.content_type, name), profile)
         return await _accept(request, task_id, staged, described)
 
 
 @asynccontextmanager
-async def _receiving(request: AnyRequest, kind: Kind) -> AsyncIterator[tuple[str, StagedFile]]:
-    """A task id and its staged file, within the limits; whatever goes wrong inside leaves nothing of the file.
+async def _receiving(request: AnyRequest, kind: Kind) -> AsyncIterator[tuple[str, StagedFile, Claim]]:
+    """A task id, its staged file and its room, within the limits; what goes wrong inside leaves nothing of the file.
 
     Once it is sealed it is the sweeper's to judge: a commit that seemed to fail may have been made.
     """
     parts: Parts = request.app.state.parts
     metrics: UploadMetrics = request.app.state.metrics
-    with request.app.state.slots.taken():
-        await _check_room(request, parts, around_bytes=MOST_OTHER_BYTES if kind == "multipart" else 0)
+    settings: ServiceSettings = request.app.state.settings
+    slots: Slots = request.app.state.slots
+    with slots.taken(), slots.room.claimed(parts.staging.free_bytes, settings.min_free_bytes) as claim:
+        _check_length(request, around_bytes=MOST_OTHER_BYTES if kind == "multipart" else 0)
+        await claim.promise(_content_length(request))
         task_id = str(uuid.uuid4())
         staged = await parts.staging.create(task_id)
         began = time.perf_counter()
         outcome: Outcome = "aborted"
         metrics.upload_started()
         try:
-            yield task_id, staged
+            yield task_id, staged, claim
             outcome = "accepted"
         except (BadUpload, UploadTooLarge, UploadStalled, DiskFull):
             outcome = "rejected"
@@ -160,14 +164,12 @@ async def _receiving(request: AnyRequest, kind: Kind) -> AsyncIterator[tuple[str
             metrics.upload_finished(kind, outcome, staged.size_bytes, time.perf_counter() - began)
 
 
-async def _check_room(request: AnyRequest, parts: Parts, around_bytes: int) -> None:
+def _check_length(request: AnyRequest, around_bytes: int) -> None:
     """Refuses by what the headers say, before a byte is read. `around_bytes` of the body may not be the file's."""
     settings: ServiceSettings = request.app.state.settings
     announced_bytes, limit_bytes = _content_length(request), settings.max_upload_bytes
     if limit_bytes and announced_bytes > limit_bytes + around_bytes:
         raise UploadTooLarge(limit_bytes)
-    if await parts.staging.free_bytes() < announced_bytes + settings.min_free_bytes:
-        raise DiskFull
 
 
 async def _accept(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from service.receiving import Room
 from tasks.catalog.engine import Catalog
 from tasks.reconcile import Reconciler
 from tasks.settings import TaskSettings
@@ -207,6 +209,38 @@ def test_a_disk_that_fills_up_while_a_body_comes_refuses_it_and_frees_what_it_to
         assert edge.task_ids() == set()
         assert edge.run(edge.parts.staging.free_bytes()) >= before - MIB
         assert ann.put("/api/v1/uploads/b", content=b"small").status_code == 202
+
+
+def test_the_reserve_holds_for_bodies_without_a_length(
+    small_disk: Path, task_settings: TaskSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Room, "look_again_bytes", MIB)
+    settings = msgspec.structs.replace(task_settings, data=small_disk)
+    with (
+        served(settings, min_free_bytes=8 * MIB) as edge,
+        begun(edge, edge.key("ann"), Transfer_Encoding="chunked") as connection,
+    ):
+        for _ in range(3):
+            connection.chunk(bytes(MIB))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(9):
+                connection.chunk(bytes(MIB))
+        answer = connection.answer()
+        assert (answer.status, answer.problem) == (507, "disk-full")
+        run(eventually(nothing_is_left(edge)))
+
+
+def test_what_one_upload_announced_is_not_given_to_another(small_disk: Path, task_settings: TaskSettings) -> None:
+    settings = msgspec.structs.replace(task_settings, data=small_disk)
+    with served(settings, min_free_bytes=0) as edge:
+        key = edge.key("ann")
+        with begun(edge, key, Content_Length=10 * MIB, Expect="100-continue") as first:
+            assert first.socket.recv(1000).startswith(b"HTTP/1.1 100 "), "it has its room"
+            with begun(edge, key, Content_Length=10 * MIB, Expect="100-continue") as second:
+                assert second.answer().status == 507
+        run(eventually(nothing_is_left(edge)))
+        with edge.client(key) as ann:
+            assert ann.put("/api/v1/uploads/a", content=bytes(10 * MIB)).status_code == 202, "given back"
 
 
 def test_while_the_catalog_is_locked_nothing_is_accepted_and_nothing_stays(
