@@ -17,6 +17,7 @@ from litestar.params import ParameterKwarg
 from litestar.status_codes import HTTP_405_METHOD_NOT_ALLOWED
 
 from service.allowed_methods import allowed_methods
+from service.parting import PartingResponse
 from tasks import errors
 
 PROBLEM_TYPE = "application/problem+json"
@@ -237,16 +238,14 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         state=error.state if isinstance(error, NotFinished) else None,
         error={"type": error.error_type, "message": error.message} if isinstance(error, TaskFailed) else None,
     )
-    headers = line.headers(error) | _parting(request)
+    headers = line.headers(error)
     if line.status == HTTP_405_METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(allowed_methods(request.app, request.scope["path"]))
-    return Response(msgspec.json.encode(problem), status_code=line.status, media_type=PROBLEM_TYPE, headers=headers)
-
-
-def _parting(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Hangs up on a client whose body may still be on its way: else the server would read all of it for nothing."""
-    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    return {"Connection": "close"} if has_body else {}
+    kind: type[Response[bytes]] = Response
+    if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+        headers["Connection"] = "close"  # else the server would read the rest of the body for nothing
+        kind = PartingResponse
+    return kind(msgspec.json.encode(problem), status_code=line.status, media_type=PROBLEM_TYPE, headers=headers)
 
 
 def _line(request: Request[Any, Any, Any], error: Exception) -> Line:
