@@ -21,7 +21,7 @@ from tests.service.child_programs import wait_until_gone
 pytestmark = pytest.mark.slow
 
 DEADLINE_SECONDS = 60.0
-PARTS = ("broker", "api", "worker-upload", "worker", "beat")
+PARTS = ("broker", "api", "worker-upload", "worker", "worker-schedule", "beat")
 
 
 class Up:
