@@ -15,8 +15,6 @@ from service.settings import ServiceSettings
 from service.unknown_settings import notices
 from tasks.settings import TaskSettings, read
 
-WORKER_NICENESS = 10
-"""Under `moorage up` a worker shares its machine with the API: whoever waits for an answer goes first."""
 ROLE_VARIABLE = "MOORAGE_ROLE"
 """How a worker's wiring, imported by Celery, learns what its log lines are to be called."""
 
@@ -73,8 +71,6 @@ def _spare_the_collector() -> None:
 def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> None:
     """Consumes `queues` until it is told to stop. Exits with 0 then, and otherwise when it broke down."""
     alone = _named("worker")
-    if not alone:
-        os.nice(WORKER_NICENESS)
     import tasks.worker
 
     _mind_spelling(alone)
