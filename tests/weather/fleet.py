@@ -1,0 +1,135 @@
+"""Workers of the generic application as processes, the messages sent to them, and the ledger of what they did."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+
+from tests.waiting import eventually
+from tests.weather.generic_app import QUEUES, RUNS, STARTS, Setup
+
+START_SECONDS = 30.0
+
+
+class Ledger:
+    """Which task ran, and how often."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._redis: Redis = Redis.from_url(url, decode_responses=True)
+
+    def runs(self) -> dict[int, int]:
+        """How often each task came to its end."""
+        return self._counts(RUNS)
+
+    def starts(self) -> dict[int, int]:
+        """How often each task that waits was begun."""
+        return self._counts(STARTS)
+
+    def open_gate(self, gate: str) -> None:
+        """Lets the tasks end that wait for it."""
+        self._redis.set(gate, 1)
+
+    async def all_ran(self, numbers: Iterable[int], deadline_seconds: float = 30.0) -> None:
+        """Waits until each of these came to its end, be it more than once."""
+        wanted = set(numbers)
+
+        def none_missing() -> bool:
+            missing = sorted(wanted - self.runs().keys())
+            assert not missing, f"{len(missing)} did not run, as {missing[:10]}"
+            return True
+
+        await eventually(none_missing, deadline_seconds)
+
+    async def have_started(self, numbers: Iterable[int], deadline_seconds: float = 20.0) -> None:
+        """Waits until each of these runs and waits for its gate."""
+        wanted = set(numbers)
+        await eventually(lambda: wanted <= self.starts().keys(), deadline_seconds)
+
+    def _counts(self, key: str) -> dict[int, int]:
+        counts: Any = self._redis.hgetall(key)
+        return {int(number): int(times) for number, times in counts.items()}
+
+
+class Worker:
+    """A worker process and its log."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name, self.process, self._log = name, process, log
+
+    def log(self) -> str:
+        """What it said so far."""
+        return self._log.read_text()
+
+    async def says(self, words: str, times: int = 1, deadline_seconds: float = 20.0) -> None:
+        """Waits until its log holds these words so often."""
+
+        def said() -> bool:
+            assert self.log().lower().count(words.lower()) >= times, f"{words!r} is not in\n{self.log()[-3_000:]}"
+            return True
+
+        await eventually(said, deadline_seconds)
+
+    def kill(self) -> None:
+        """Ends it and its children in the middle of whatever they do."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    async def stop(self, deadline_seconds: float = 20.0) -> int:
+        """A warm shutdown; returns the exit code."""
+        self.process.terminate()
+        return await asyncio.to_thread(self.process.wait, deadline_seconds)
+
+
+@asynccontextmanager
+async def worker(setup: Setup, log_folder: Path, *options: str, ready: bool = True) -> AsyncIterator[Worker]:
+    """A worker that consumes all queues, ready unless that is not to be waited for."""
+    name = f"w{uuid.uuid4().hex[:8]}"
+    log = log_folder / f"{name}.log"
+    command = [sys.executable, "-m", "celery", "-A", "tests.weather.generic_app", "--quiet", "worker", "-l", "INFO"]
+    command += ["-n", f"{name}@here", "-Q", ",".join(QUEUES), *options]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, env=setup.environ(), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    started = Worker(name, process, log)
+
+    def is_ready() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"the worker ended:\n{started.log()}")
+        return "ready." in started.log()
+
+    try:
+        if ready:
+            await eventually(is_ready, START_SECONDS)
+        yield started
+    finally:
+        if process.poll() is None:
+            started.kill()
+
+
+async def send(app: Celery, numbers: Iterable[int], gate: str = "", **options: Any) -> None:
+    """Publishes one message for each number, in turn to each queue, without blocking the test's loop.
+
+    With a gate, each of the tasks waits until that is opened.
+    """
+    name, more = ("wait_for", (gate,)) if gate else ("mark", ())
+
+    def publish() -> None:
+        with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
+            for number in numbers:
+                chosen: dict[str, Any] = {"queue": QUEUES[number % len(QUEUES)], "producer": producer} | options
+                app.send_task(name, (number, *more), **chosen)
+
+    await asyncio.to_thread(publish)
