@@ -81,8 +81,7 @@ def actor(
 
         def run(task: Task[..., Any], /, **arguments: Any) -> Any:
             request = task.request
-            assert request.id is not None
-            delivery = Delivery(task_id=request.id, attempt=request.retries, context=_context(request))
+            delivery = _delivery(request)
             return bridge.run(lambda parts: perform(parts, declared, delivery, arguments))
 
         run.__name__, run.__doc__ = declared.name, body.__doc__
@@ -92,8 +91,15 @@ def actor(
     return declare
 
 
-def _context(request: Any) -> dict[str, str]:
-    return dict((request.headers or {}).get("moorage_context") or {})
+def _delivery(request: Any) -> Delivery:
+    headers = request.headers or {}
+    created_at = headers.get("created_at")
+    return Delivery(
+        task_id=request.id,
+        attempt=request.retries,
+        context=dict(headers.get("moorage_context") or {}),
+        created_at=created_at if isinstance(created_at, float) else None,
+    )
 
 
 def _arguments_shape(body: Body) -> type[msgspec.Struct]:

@@ -70,7 +70,8 @@ class Dispatcher:
         record = from_row(row)
         delay_seconds = max(0.0, row.due_at - self._clock.now())
         try:
-            await self._push(record, self._outgoing(record, row.arguments, row.context, delay_seconds))
+            outgoing = self._outgoing(record, row.arguments, row.context, delay_seconds)
+            await self._push(record, msgspec.structs.replace(outgoing, losses=row.losses))
         except (RedisError, OSError) as error:
             log.warning("task.not_sent", task_id=row.id, actor=row.actor, reason=type(error).__name__)
             return False
@@ -103,6 +104,7 @@ class Dispatcher:
             context=context | {"owner_id": record.owner},
             attempt=record.attempt,
             eta=eta,
+            created_at=record.created_at,
             enqueued_at=now,
         )
 

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 Effect = Callable[[Transaction], Awaitable[None]]
 
+_log = structlog.get_logger("moorage.job")
+
 
 class Job:
     """One run of one task."""
 
     def __init__(self, parts: Parts, *, task_id: str, owner: str, attempt: int) -> None:
         self.parts, self.task_id, self.owner, self.attempt = parts, task_id, owner, attempt
-        self.log = structlog.get_logger("moorage.job")
+        self.log = _log
         self.percent = 0.0
         self.message = ""
         self.reports = 0

@@ -144,17 +144,19 @@ class RecordLedger:
     async def begin(
         cls, parts: Parts, sent: Record, arguments: dict[str, Any], context: dict[str, str]
     ) -> RecordLedger | None:
-        """Starts the task. `sent` stands in for a record that Redis lost or cannot give. None when it is finished."""
-        found = sent
-        with contextlib.suppress(RecordsUnavailable):
-            found = await parts.records.get(sent.task_id) or sent
-        if found.finished:
-            return None
-        started_at = found.started_at or parts.clock.now()
-        record = msgspec.structs.replace(
-            found, state="STARTED", starts=found.starts + 1, attempt=sent.attempt, started_at=started_at
-        )
-        await show(parts, record)
+        """Starts the task. `sent`, its record as the message tells it, is all there is to know of a first start, or of
+        a record that Redis lost or cannot give. None when the task is finished."""
+        record = _started(sent, sent.attempt, parts.clock.now())
+        try:
+            found = await parts.records.begin(record)
+        except RecordsUnavailable:
+            log.warning("record.not_written", task_id=record.task_id, state=record.state)
+            found = None
+        if found is not None:
+            if found.finished:
+                return None
+            record = _started(found, sent.attempt, parts.clock.now())
+            await show(parts, record)
         return cls(parts, record, arguments, context)
 
     @asynccontextmanager
@@ -215,3 +217,9 @@ async def show(parts: Parts, record: Record) -> None:
         await parts.records.write(record)
     except RecordsUnavailable:
         log.warning("record.not_written", task_id=record.task_id, state=record.state)
+
+
+def _started(record: Record, attempt: int, now: float) -> Record:
+    return msgspec.structs.replace(
+        record, state="STARTED", starts=record.starts + 1, attempt=attempt, started_at=record.started_at or now
+    )

@@ -29,7 +29,11 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     context: dict[str, str]
     attempt: int = 0
     eta: datetime | None = None
+    created_at: float
+    """When the task was accepted, in epoch seconds. A retry keeps it."""
     enqueued_at: float
+    losses: int = 0
+    """How often a worker died with it, as far as the catalog knows."""
 
 
 def encode(message: Outgoing) -> bytes:
@@ -43,7 +47,13 @@ def encode(message: Outgoing) -> bytes:
         eta=message.eta,
         origin=ORIGIN,
     )
-    headers = built.headers | {"moorage_context": message.context, "enqueued_at": message.enqueued_at}
+    headers = built.headers | {
+        "moorage_context": message.context,
+        "created_at": message.created_at,
+        "enqueued_at": message.enqueued_at,
+    }
+    if message.losses:
+        headers["losses"] = message.losses
     properties = built.properties | {
         "delivery_mode": 2,
         "delivery_info": {"exchange": "", "routing_key": message.queue},

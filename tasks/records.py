@@ -13,8 +13,10 @@ from typing import Any, Literal
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
+from tasks.batching import Batches
 from tasks.catalog.tasks import FINISHED, State, TaskError, TaskRow
 from tasks.errors import RecordsUnavailable
 from tasks.shared_reads import SharedReads
@@ -25,6 +27,7 @@ UNFINISHED_TTL_SECONDS = 60.0
 KEPT_PER_OWNER = 1_000
 """How many of an owner's Redis-only tasks are listed."""
 
+_WRITTEN = ord("1")
 _FINISHED_RANK = 10**12
 _PHASES = {"STARTED": 1, "PROGRESS": 2, "PENDING": 4, "RETRY": 4}
 
@@ -59,6 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     finished_at: float | None = None
     rank: int = 0
+    """How far on it is. It stays the last field: the scripts read it off the end of the JSON."""
 
     @property
     def finished(self) -> bool:
@@ -102,14 +106,18 @@ def owner_key(owner: str) -> str:
 
 
 class Records:
-    """Reads and writes live records on one connection pool. Readers that come together share a round trip."""
+    """Reads and writes live records on one connection pool. Who comes together shares a round trip."""
 
     def __init__(self, redis: Redis, ttl_seconds: float) -> None:
         self._redis = redis
         self._ttl_seconds = ttl_seconds
-        self._write = redis.register_script(resources.files("tasks").joinpath("lua/write_record.lua").read_text())
+        self._write_script = _script(redis, "write_records.lua")
+        self._begin_script = _script(redis, "begin_records.lua")
+        self._encode = msgspec.json.Encoder().encode
         self._decoder = msgspec.json.Decoder(Record)
         self._reads = SharedReads(self.get_many)
+        self._writes = Batches(self._write_many)
+        self._begins = Batches(self._begin_many)
 
     def stage(self, pipeline: Pipeline, record: Record) -> None:
         """Adds the creation of a record to a pipeline; a record that is already there is kept."""
@@ -122,13 +130,20 @@ class Records:
 
     async def write(self, record: Record) -> bool:
         """Writes a record unless a later one is there; False in that case. Raises RecordsUnavailable."""
-        body, ttl_milliseconds = self._encoded(record)
-        try:
-            return bool(
-                await self._write(keys=[record_key(record.task_id)], args=[body, rank(record), ttl_milliseconds])
-            )
-        except (RedisError, OSError) as error:
-            raise RecordsUnavailable from error
+        return await self._writes.ask(record)
+
+    async def begin(self, started: Record) -> Record | None:
+        """Writes the record of a task's first start, unless there is one that is further on; then returns that.
+
+        Raises RecordsUnavailable.
+        """
+        found = await self._begins.ask(started)
+        if found is None:
+            return None
+        record = self.decode(found)
+        if record is None:
+            await self.write(started)
+        return record
 
     async def get(self, task_id: str) -> Record | None:
         """One record, or None when Redis does not have it. Raises RecordsUnavailable."""
@@ -154,10 +169,32 @@ class Records:
         found = await self.get_many([task_id.decode() for task_id in ids])
         return [record for record in found if record is not None and keep(record)][:limit]
 
+    async def _write_many(self, records: list[Record]) -> list[bool]:
+        arguments: list[bytes | int] = []
+        for record in records:
+            body, ttl_milliseconds = self._encoded(record)
+            arguments += (body, rank(record), ttl_milliseconds)
+        written: bytes = await self._called(self._write_script, records, arguments)
+        return [digit == _WRITTEN for digit in written]
+
+    async def _begin_many(self, records: list[Record]) -> list[bytes | None]:
+        arguments = [argument for record in records for argument in self._encoded(record)]
+        others: list[Any] = await self._called(self._begin_script, records, arguments)
+        found: list[bytes | None] = [None] * len(records)
+        for number, body in zip(others[0::2], others[1::2], strict=True):
+            found[number - 1] = body
+        return found
+
+    async def _called(self, script: AsyncScript, records: list[Record], arguments: list[bytes | int]) -> Any:
+        try:
+            return await script(keys=[record_key(record.task_id) for record in records], args=arguments)
+        except (RedisError, OSError) as error:
+            raise RecordsUnavailable from error
+
     def _encoded(self, record: Record) -> tuple[bytes, int]:
         passing = record.durable and not record.finished
         ttl_seconds = UNFINISHED_TTL_SECONDS if passing else self._ttl_seconds
-        return msgspec.json.encode(msgspec.structs.replace(record, rank=rank(record))), max(1, int(ttl_seconds * 1000))
+        return self._encode(msgspec.structs.replace(record, rank=rank(record))), max(1, int(ttl_seconds * 1000))
 
     def decode(self, body: bytes | str) -> Record | None:
         """What cannot be read, because another version wrote it, counts as gone: the catalog knows better."""
@@ -165,3 +202,7 @@ class Records:
             return self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
+
+
+def _script(redis: Redis, name: str) -> AsyncScript:
+    return redis.register_script(resources.files("tasks").joinpath("lua", name).read_text())

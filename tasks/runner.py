@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,20 +20,15 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from tasks.errors import CatalogUnavailable, DiskFull, LeaseLost, RecordsUnavailable
 from tasks.job import Job
-from tasks.ledger import DurableLedger, Ledger, RecordLedger, describe, show
+from tasks.ledger import DurableLedger, Ledger, RecordLedger, describe
 from tasks.records import Record
+from tasks.reporting import Reporting
 
 if TYPE_CHECKING:
     from tasks.actor import Actor
     from tasks.parts import Parts
 
 T = TypeVar("T")
-
-REPORT_SECONDS = 0.1
-"""How often progress is published while it changes: within 250 ms also when the machine is busy."""
-
-RENEW_SECONDS = 15.0
-"""How often an unchanged record is published again, so that it does not expire."""
 
 NOT_WRITTEN_DOWN = (CatalogUnavailable, RecordsUnavailable, DiskFull)
 
@@ -47,6 +41,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str
     attempt: int
     context: dict[str, str]
+    created_at: float | None = None
+    """When the task was accepted, in epoch seconds, if it was one of our own who sent it."""
 
 
 async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Any:
@@ -87,7 +83,7 @@ async def _begin(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict
         queue=actor.queue,
         durable=False,
         attempt=delivery.attempt,
-        created_at=parts.clock.now(),
+        created_at=delivery.created_at or parts.clock.now(),
     )
     return await RecordLedger.begin(parts, sent, arguments, delivery.context)
 
@@ -96,8 +92,9 @@ async def _run(parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, 
     record = ledger.record
     job = Job(parts, task_id=record.task_id, owner=record.owner, attempt=record.attempt)
     try:
-        async with ledger.holding(), _reporting(parts, record, job):
-            result = msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
+        async with ledger.holding():
+            with Reporting(parts, record, job):
+                result = msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
         await _written_down(ledger.succeed(result, job.effects))
     except (LeaseLost, Ignore):
         raise
@@ -124,25 +121,3 @@ async def _written_down(writing: Awaitable[T]) -> T:
     except NOT_WRITTEN_DOWN as error:
         log.warning("task.not_written_down", reason=type(error).__name__)
         raise Ignore from error
-
-
-@asynccontextmanager
-async def _reporting(parts: Parts, record: Record, job: Job) -> AsyncIterator[None]:
-    """Publishes the job's progress a few times a second while the block runs."""
-    reporter = asyncio.create_task(_report(parts, record, job))
-    try:
-        yield
-    finally:
-        reporter.cancel()
-
-
-async def _report(parts: Parts, record: Record, job: Job) -> None:
-    published = 0
-    renew_at = parts.clock.monotonic() + RENEW_SECONDS
-    while True:
-        await asyncio.sleep(REPORT_SECONDS)
-        if job.reports == published and parts.clock.monotonic() < renew_at:
-            continue
-        published, renew_at = job.reports, parts.clock.monotonic() + RENEW_SECONDS
-        state = "PROGRESS" if job.reports else "STARTED"
-        await show(parts, msgspec.structs.replace(record, state=state, progress=job.percent, message=job.message))

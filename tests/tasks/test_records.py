@@ -83,6 +83,53 @@ async def test_what_comes_late_never_hides_what_is_further_on(records: Records, 
         assert (found.state, found.starts) == (further.state, further.starts)
 
 
+async def test_writers_that_come_together_share_a_round_trip_and_each_hears_of_its_own(
+    redis: Redis, records: Records
+) -> None:
+    await records.write(record(task_id="t1", state="SUCCESS", starts=1))
+    before = await commands_called(redis, "evalsha")
+    late = (record(task_id=f"t{number}", state="PROGRESS", starts=1, progress=5.0) for number in range(3))
+    assert await asyncio.gather(*(records.write(one) for one in late)) == [True, False, True]
+    assert await commands_called(redis, "evalsha") - before == 1
+    assert [found and found.state for found in await records.get_many(["t0", "t1", "t2"])] == [
+        "PROGRESS",
+        "SUCCESS",
+        "PROGRESS",
+    ]
+
+
+async def test_a_result_that_looks_like_a_rank_is_not_one(records: Records) -> None:
+    spoofed = record(state="PROGRESS", starts=1, message='"rank":9999999999999}')
+    assert await records.write(spoofed)
+    assert await records.write(record(state="SUCCESS", starts=1))
+
+
+@pytest.mark.parametrize("there", [None, record(), b"not a record"])
+async def test_a_first_start_is_written_without_a_look_at_what_was_there(
+    redis: Redis, records: Records, there: Record | bytes | None
+) -> None:
+    if isinstance(there, Record):
+        await stage(redis, records, there)
+    elif there is not None:
+        await redis.set(record_key("t"), there)
+    assert await records.begin(record(state="STARTED", starts=1)) is None
+    found = await records.get("t")
+    assert found is not None
+    assert found.state == "STARTED"
+    assert 0 < await redis.ttl(record_key("t")) <= TTL_SECONDS
+
+
+@pytest.mark.parametrize("there", LIFE[1:], ids=lambda one: f"{one.state}-{one.starts}")
+async def test_a_later_start_is_told_what_is_there(records: Records, there: Record) -> None:
+    await records.write(there)
+    found, fresh = await asyncio.gather(
+        records.begin(record(state="STARTED", starts=1)), records.begin(record(task_id="u", state="STARTED", starts=1))
+    )
+    assert fresh is None
+    assert found == msgspec.structs.replace(there, rank=rank(there))
+    assert await records.get("t") == found, "and it is left as it was"
+
+
 async def test_progress_follows_progress(records: Records) -> None:
     for percent in (10.0, 20.0, 15.0):
         assert await records.write(record(state="PROGRESS", starts=1, progress=percent))
@@ -172,6 +219,7 @@ async def test_without_a_server_every_call_says_so_and_with_it_all_is_well_again
         lambda: records.get("t"),
         lambda: records.get_many(["t"]),
         lambda: records.write(record()),
+        lambda: records.begin(record(state="STARTED", starts=1)),
         lambda: records.owned("ann", None, lambda _: True, 10),
     ]
     for call in calls:
