@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from tests.benchmarks.engine import environments
 from tests.benchmarks.engine.backlogs import ArqBacklog, Backlog, CeleryBacklog, DramatiqBacklog, TaskiqBacklog
 
-OUR_POOL = {"worker_pool": "tasks.pool:AsyncioPool"}
-OUR_TRANSPORT = {"broker_transport": "tasks.transport:Transport"}
-SHORT_TASKS = {"worker_prefetch_multiplier": 64}
+OUR_POOL: dict[str, Any] = {"worker_pool": "tasks.pool:AsyncioPool"}
+OUR_TRANSPORT: dict[str, Any] = {"broker_transport": "tasks.transport:Transport"}
+SHORT_TASKS: dict[str, Any] = {"worker_prefetch_multiplier": 64}
 """What Celery's page on optimizing advises for many short tasks."""
 
 
-class Contender(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contender:
     """A worker's command line and environment, the task it is given, and a few seconds' worth of messages."""
 
     name: str
@@ -22,7 +25,7 @@ class Contender(NamedTuple):
     words: tuple[str, ...]
     messages: int
     task: str = "noop"
-    variables: dict[str, str] = {}  # noqa: RUF012 - nobody writes to it
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def command(self) -> list[str]:
         """What to run."""
@@ -35,6 +38,7 @@ class Contender(NamedTuple):
 
 BACKLOGS: dict[str, Backlog] = {
     "celery": CeleryBacklog(),
+    "moorage": CeleryBacklog("upkeep"),
     "dramatiq": DramatiqBacklog(),
     "taskiq": TaskiqBacklog(),
     "arq": ArqBacklog(),
@@ -46,14 +50,19 @@ def celery(name: str, *options: str, messages: int, task: str = "noop", **settin
     words = ("celery", "-A", "tests.benchmarks.engine.peers.celery_app", "--quiet", "worker", "-l", "WARNING")
     quiet = ("--without-gossip", "--without-mingle")
     return Contender(
-        name, "celery", (*words, *quiet, *options), messages, task, {"ENGINE_CELERY": json.dumps(settings)}
+        name=name,
+        peer="celery",
+        words=(*words, *quiet, *options),
+        messages=messages,
+        task=task,
+        variables={"ENGINE_CELERY": json.dumps(settings)},
     )
 
 
-def dramatiq(name: str, *options: str, messages: int, **variables: str) -> Contender:
+def dramatiq(name: str, *options: str, messages: int, task: str = "noop", **variables: str) -> Contender:
     """A Dramatiq worker."""
     words = ("dramatiq", "tests.benchmarks.engine.peers.dramatiq_app", *options)
-    return Contender(name, "dramatiq", words, messages, variables=variables)
+    return Contender(name=name, peer="dramatiq", words=words, messages=messages, task=task, variables=variables)
 
 
 STOCK_PREFORK = celery("stock Celery, prefork -c2", "-P", "prefork", "-c", "2", messages=4_000, **SHORT_TASKS)
@@ -72,9 +81,27 @@ DRAMATIQ_PROMETHEUS_64 = dramatiq(
     "Dramatiq -t64, Prometheus, INFO", "-p", "1", "-t", "64", messages=15_000, **PROMETHEUS
 )
 TASKIQ = Contender(
-    "Taskiq, Redis streams",
-    "taskiq",
-    ("taskiq", "worker", "--workers", "1", "--log-level", "WARNING", "tests.benchmarks.engine.peers.taskiq_app:broker"),
-    10_000,
+    name="Taskiq, Redis streams",
+    peer="taskiq",
+    words=(
+        *("taskiq", "worker", "--workers", "1", "--log-level", "WARNING"),
+        "tests.benchmarks.engine.peers.taskiq_app:broker",
+    ),
+    messages=10_000,
 )
-ARQ = Contender("arq", "arq", ("arq", "tests.benchmarks.engine.peers.arq_app.WorkerSettings"), 4_000)
+ARQ = Contender(
+    name="arq",
+    peer="arq",
+    words=("arq", "tests.benchmarks.engine.peers.arq_app.WorkerSettings"),
+    messages=6_000,
+)
+MOORAGE = Contender(
+    name="a Moorage actor, INFO, metrics, records",
+    peer="moorage",
+    words=(
+        *("celery", "-A", "tests.benchmarks.engine.peers.moorage_app", "--quiet", "worker", "-Q", "upkeep"),
+        *("--without-gossip", "--without-mingle"),
+    ),
+    messages=10_000,
+    variables={"MOORAGE_LOG_LEVEL": "info", "MOORAGE_LOG_FORMAT": "json"},
+)

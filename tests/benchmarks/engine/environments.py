@@ -17,8 +17,8 @@ PEERS = Path(__file__).parent / "peers"
 
 
 def interpreter(peer: str) -> Path:
-    """The Python that has the releases `peers/<peer>.requirements.txt` names; "celery" is in this environment."""
-    if peer == "celery":
+    """The Python that has the releases `peers/<peer>.requirements.txt` names; Celery and Moorage are here."""
+    if peer in {"celery", "moorage"}:
         return Path(sys.executable)
     pins = PEERS / f"{peer}.requirements.txt"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -71,7 +71,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without what would make one worker unlike another's, and with `variables`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MOORAGE_", "CELERY_", "REDIS_"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return kept | variables
+    return kept | dict(variables)
 
 
 def tree(pid: int) -> list[int]:

@@ -54,7 +54,8 @@ class Bench:
 
     def variables(self, contender: Contender) -> dict[str, str]:
         """Its environment."""
-        return contender.variables | {"ENGINE_REDIS_URL": self.redis_url}
+        server = {"ENGINE_REDIS_URL": self.redis_url, "REDIS_URL": self.redis_url}
+        return {**contender.variables, **server, "MOORAGE_DATA": str(self.logs / "data")}
 
     def log(self, contender: Contender) -> Path:
         """Where its workers write."""
