@@ -1,0 +1,40 @@
+"""The pool's own settings. They stand in Celery's configuration, beside Celery's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+DEFAULT_CONCURRENCY = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """What `app.conf` says about the pool."""
+
+    threads: int
+    """`asyncio_pool_threads` (8): how many plain `def` bodies run at a time."""
+    processes: int
+    """`asyncio_pool_processes` (the number of cores): how many bodies of `runs_in="process"` run at a time."""
+    application: str
+    """`asyncio_pool_application` ("tasks.worker:app"): what child processes import, as `celery -A` spells it."""
+    cancel_seconds: float
+    """`asyncio_pool_cancel_seconds` (10): how long a cancelled body may take to clean up, before it is cancelled again
+    and then no longer waited for."""
+    max_tasks_per_child: int | None
+    """`worker_max_tasks_per_child`"""
+    max_memory_kib: int | None
+    """`worker_max_memory_per_child`"""
+
+    @classmethod
+    def read(cls, conf: Any) -> PoolSettings:
+        """The settings, with defaults for what is not there."""
+        return cls(
+            threads=conf.get("asyncio_pool_threads") or 8,
+            processes=conf.get("asyncio_pool_processes") or os.cpu_count() or 1,
+            application=conf.get("asyncio_pool_application") or "tasks.worker:app",
+            cancel_seconds=conf.get("asyncio_pool_cancel_seconds") or 10.0,
+            max_tasks_per_child=conf.get("worker_max_tasks_per_child"),
+            max_memory_kib=conf.get("worker_max_memory_per_child"),
+        )
