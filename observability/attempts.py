@@ -35,7 +35,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """On the monotonic clock."""
 
     @classmethod
-    def of(cls, task_id: str, actor: str, message: Mapping[str, Any], started_at: float | None = None) -> Attempt:
+    def of(cls, task_id: str, actor: str, message: Mapping[str, Any]) -> Attempt:
         """Reads a message's headers as Celery gives them to the request; any of them may be missing."""
         delivery = message.get("delivery_info") or {}
         times = (message.get(ENQUEUED_HEADER), _epoch_seconds(message.get("eta")))
@@ -46,9 +46,9 @@ class Attempt(msgspec.Struct, frozen=True):
             number=number_of(message),
             ready_at=max((moment for moment in times if isinstance(moment, int | float)), default=None),
             context=select(message.get(CONTEXT_HEADER)),
-            started_at=started_at,
         )
 
+    @property
     def words(self) -> dict[str, object]:
         """What every log line about this attempt says."""
         return {**self.context, "task_id": self.task_id, "actor": self.actor, "attempt": self.number}
@@ -72,6 +72,13 @@ class Attempts:
         """Notes an attempt; when it is noted again, what is said then holds."""
         _put(self._seen, (attempt.task_id, attempt.number), attempt, self._limit)
         _put(self._latest, attempt.task_id, attempt, self._limit)
+
+    def start(self, task_id: str, actor: str, message: Mapping[str, Any], started_at: float) -> Attempt:
+        """Notes that the attempt a message asks for begins. A prefork child has not seen the message come in."""
+        attempt = self.find(task_id, number_of(message)) or Attempt.of(task_id, actor, message)
+        attempt = msgspec.structs.replace(attempt, started_at=started_at)
+        self.remember(attempt)
+        return attempt
 
     def find(self, task_id: str, number: int) -> Attempt | None:
         """An attempt, unless it was never seen here, or long ago.

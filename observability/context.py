@@ -7,19 +7,25 @@ request happens to have bound to its log context is nobody's business there.
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
-from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars, merge_contextvars
+from structlog.typing import EventDict, WrappedLogger
 
 TRAVELLING = ("request_id", "traceparent", "owner_id")
 CONTEXT_HEADER = "moorage_context"
 ENQUEUED_HEADER = "enqueued_at"
 MAX_VALUE_LENGTH = 256
 
+_NO_WORDS: Mapping[str, object] = {}
+_attempt: ContextVar[Mapping[str, object]] = ContextVar("moorage_attempt", default=_NO_WORDS)
+"""What each line says while an attempt at a task runs: one variable, where structlog has one for every word."""
+
 
 def capture() -> dict[str, str]:
     """The travelling words that are bound just now."""
-    return select(get_contextvars())
+    return select({**_attempt.get(), **get_contextvars()})
 
 
 def select(words: object) -> dict[str, str]:
@@ -38,9 +44,23 @@ def bind(words: Mapping[str, str]) -> None:
     bind_contextvars(**select(words))
 
 
+def begin_attempt(words: Mapping[str, object]) -> None:
+    """Makes the log context of this task or thread that of an attempt at a task, and nothing else."""
+    clear_contextvars()
+    _attempt.set(words)
+
+
 def clear() -> None:
     """Empties the log context of this task or thread, so that nothing of the last piece of work is said of the next."""
     clear_contextvars()
+    _attempt.set(_NO_WORDS)
+
+
+def merge(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Adds the log context to a line, which may say otherwise; a structlog processor."""
+    event = merge_contextvars(logger, method, event)
+    words = _attempt.get()
+    return {**words, **event} if words else event
 
 
 def write_headers(headers: MutableMapping[str, Any], now: float) -> None:

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from observability import context
 from observability.masking import mask_event
 
 QUIET_LOGGERS = (
@@ -54,7 +55,7 @@ def configure(settings: LogSettings, role: str, stream: TextIO | None = None) ->
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     console = settings.log_format == "console" or (settings.log_format == "auto" and out.isatty())
     finish = _finish_for_console(out) if console else _finish_for_json(role)
-    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, _name]
+    shared: list[Processor] = [context.merge, structlog.processors.add_log_level, _name]
     structlog.configure(
         processors=[*shared, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -87,10 +87,8 @@ class TaskObserver:
 
     def on_started(self, sender: Any, task_id: str, **_: object) -> None:
         """An attempt begins, in the thread or context that will run its body."""
-        attempt = Attempt.of(task_id, sender.name, vars(sender.request), started_at=time.perf_counter())
-        self._attempts.remember(attempt)
-        context.clear()
-        structlog.contextvars.bind_contextvars(**attempt.words())
+        attempt = self._attempts.start(task_id, sender.name, vars(sender.request), time.perf_counter())
+        context.begin_attempt(attempt.words)
         self._count(metrics.TASKS_STARTED, attempt)
         self._tell("task.started", attempt)
 
@@ -157,7 +155,7 @@ class TaskObserver:
         if began is not None and attempt.ready_at is not None:
             waited = time.time() - (now - began) - attempt.ready_at
             more["wait_seconds"] = round(max(0.0, waited), 6)  # clocks of two machines may disagree
-        self._log.log(level, event, **attempt.words(), **more)
+        self._log.log(level, event, **attempt.words, **more)
 
 
 class _Attached:

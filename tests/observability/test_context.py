@@ -23,6 +23,16 @@ def test_only_the_listed_words_are_captured() -> None:
     assert context.capture() == {"request_id": "r", "owner_id": "o"}
 
 
+def test_an_attempt_s_words_are_captured_too_and_end_with_it() -> None:
+    context.bind({"request_id": "before"})
+    context.begin_attempt({"request_id": "r", "task_id": "t"})
+
+    assert context.capture() == {"request_id": "r"}
+    assert context.merge(None, "info", {"task_id": "other"}) == {"request_id": "r", "task_id": "other"}
+    context.clear()
+    assert context.capture() == context.merge(None, "info", {}) == {}
+
+
 def test_only_short_text_is_bound() -> None:
     context.bind({"request_id": "r", "owner_id": "x" * 257, "traceparent": "", "password": "p"})
 

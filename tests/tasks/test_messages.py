@@ -19,13 +19,13 @@ from tasks.settings import TaskSettings
 ARGUMENTS = {"x": 1, "y": 2.5}
 AWKWARD = 'ümlaut "quoted" \U0001f600'
 DUE = datetime(2030, 1, 2, 3, 4, 5, 678901, UTC)
-STATED_DIFFERENCES = {"headers": {"origin", "moorage_context", "enqueued_at"}, "properties": {"reply_to"}}
-"""Who sent it, what travels with it, and that nobody waits for a reply on a queue of his own."""
+STATED_DIFFERENCES = {"headers": {"origin", "moorage_context", "created_at", "enqueued_at"}, "properties": {"reply_to"}}
+"""Who sent it and when, what travels with it, and that nobody waits for a reply on a queue of his own."""
 
 
 def outgoing(**different: Any) -> Outgoing:
     usual: dict[str, Any] = {"task_id": "t-1", "actor": diagnostics.add.name, "queue": "upkeep", "context": {"a": "b"}}
-    return Outgoing(**usual | {"arguments": ARGUMENTS, "enqueued_at": 7.0} | different)
+    return Outgoing(**usual | {"arguments": ARGUMENTS, "created_at": 5.0, "enqueued_at": 7.0} | different)
 
 
 def opened(raw: bytes) -> dict[str, Any]:
@@ -61,9 +61,14 @@ def test_a_message_is_what_celery_would_have_sent(
     assert built == theirs
 
 
-def test_the_context_and_the_time_of_sending_travel_along() -> None:
+def test_the_context_and_the_times_travel_along() -> None:
     headers = opened(encode(outgoing()))["headers"]
-    assert (headers["moorage_context"], headers["enqueued_at"]) == ({"a": "b"}, 7.0)
+    assert (headers["moorage_context"], headers["created_at"], headers["enqueued_at"]) == ({"a": "b"}, 5.0, 7.0)
+
+
+@pytest.mark.parametrize("losses", [0, 2])
+def test_a_message_says_how_often_a_worker_died_with_its_task(losses: int) -> None:
+    assert opened(encode(outgoing(losses=losses)))["headers"].get("losses", 0) == losses
 
 
 def test_no_two_messages_are_alike() -> None:

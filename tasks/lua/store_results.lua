@@ -1,0 +1,24 @@
+-- Stores results of tasks for Celery's result backend and tells those who wait for them. A result that is already there
+-- may have to stay, which only a reader of the result's encoding can say: it is handed out instead.
+--
+-- KEYS[i]       a task's result, and the channel on which it is told
+-- ARGV[2i - 1]  the result
+-- ARGV[2i]      how long it is kept, in seconds; 0 is for ever
+-- Returns {i, the result that is there, …} for those that were not stored.
+local others = {}
+for i, key in ipairs(KEYS) do
+  local current = redis.call('GET', key)
+  if current then
+    others[#others + 1] = i
+    others[#others + 1] = current
+  else
+    local body, seconds = ARGV[2 * i - 1], tonumber(ARGV[2 * i])
+    if seconds > 0 then
+      redis.call('SET', key, body, 'EX', seconds)
+    else
+      redis.call('SET', key, body)
+    end
+    redis.call('PUBLISH', key, body)
+  end
+end
+return others

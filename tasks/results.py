@@ -1,0 +1,111 @@
+"""Celery's Redis result backend, for tasks that run on an event loop: what ends together is stored together.
+
+Inside a trace on the pool's loop a result is stored by a thread while the loop goes on, in one round trip with all that
+came in meanwhile; anywhere else as Celery does it. Keys, values, expiry, notifications, retries and the rule that a
+SUCCESS stays are Celery's, so every reader works as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from importlib import resources
+from typing import Any
+
+import msgspec
+from celery import states
+from celery.backends.redis import RedisBackend, SentinelBackend
+from celery.exceptions import BackendError
+from celery.utils.log import get_logger
+from kombu.utils.encoding import bytes_to_str
+from redis.exceptions import RedisError
+
+from tasks.batching import Batches
+from tasks.pool import await_, in_trace
+
+MOST_BYTES = 1 << 20
+"""A larger result goes alone, so that no other has to wait for it or fails with it."""
+
+log = get_logger(__name__)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One result as it goes to Redis."""
+
+    key: str
+    body: str | bytes
+    expires_seconds: int
+
+
+_Stock: Any = RedisBackend  # most of what is leaned on here is not in the type stubs
+
+
+class StoredTogether(_Stock):  # type: ignore[misc]
+    """The part that is the same with and without Sentinel."""
+
+    def store_result(self, task_id: str, result: Any, state: str, *rest: Any, request: Any = None, **more: Any) -> Any:
+        """Stores a result, or a failure. Where the outcome is written down elsewhere too (`result_is_a_copy` of the
+        task), a store that is out of reach does not make a failure of it."""
+        try:
+            return super().store_result(task_id, result, state, *rest, request=request, **more)
+        except (BackendError, RedisError, OSError) as error:
+            task = self.app.tasks.get(getattr(request, "task", None))
+            if not getattr(task, "result_is_a_copy", False):
+                raise
+            log.warning("result of %s not stored: %s", task_id, type(error).__name__)
+            return result
+
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **more: Any
+    ) -> Any:
+        if not in_trace():
+            return super()._store_result(task_id, result, state, traceback, request=request, **more)
+        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+        meta["task_id"] = bytes_to_str(task_id)
+        key, body = self.get_key_for_task(task_id), self.encode(meta)
+        if len(body) > MOST_BYTES:
+            await_(asyncio.to_thread(super()._store_result, task_id, result, state, traceback, request=request))
+            return result
+        expires_seconds = self.failure_expires if state == states.FAILURE else self.expires
+        await_(self._batches.ask(Stored(key, body, expires_seconds or 0)))
+        return result
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **more: Any) -> None:
+        """Counts a chord's part, and starts its body after the last: many round trips, which a thread waits for."""
+        count = super().on_chord_part_return
+        if in_trace() and request.group:
+            await_(asyncio.to_thread(count, request, state, result, **more))
+        else:
+            count(request, state, result, **more)
+
+    @cached_property
+    def _batches(self) -> Batches[Stored, None]:
+        thread = ThreadPoolExecutor(1, "celery-results")  # of its own: the loop's threads may all be at work
+
+        async def store(results: list[Stored]) -> list[None]:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(thread, lambda: self.ensure(self._store_many, (results,)))
+            return [None] * len(results)
+
+        return Batches(store)
+
+    @cached_property
+    def _store_script(self) -> Any:
+        return self.client.register_script(resources.files("tasks").joinpath("lua/store_results.lua").read_text())
+
+    def _store_many(self, results: list[Stored]) -> None:
+        arguments = [argument for stored in results for argument in (stored.body, stored.expires_seconds)]
+        others = self._store_script(keys=[stored.key for stored in results], args=arguments)
+        for number, body in zip(others[0::2], others[1::2], strict=True):
+            if self.decode_result(body)["status"] != states.SUCCESS:
+                stored = results[number - 1]
+                self._set(stored.key, stored.body, stored.expires_seconds)
+
+
+class Results(StoredTogether):
+    """Results on one server. Celery calls it when its loader's `override_backends` says so, see `tasks/app.py`."""
+
+
+class SentinelResults(StoredTogether, SentinelBackend):
+    """Results on the server that Sentinel names."""
