@@ -1,0 +1,58 @@
+"""The transport as kombu sees it: one a connection, with a poller and a keeper for its channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import redis as stock
+
+from tasks.transport import life
+from tasks.transport.channel import Channel
+from tasks.transport.connecting import keeper_client
+from tasks.transport.keeper import Keeper
+from tasks.transport.poller import Poller
+
+LOOP = "the consumer's event loop"
+
+
+class Transport(stock.Transport):
+    """Redis or Valkey, without loss."""
+
+    Channel = Channel
+    cycle: Poller
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        self.cycle = Poller()
+        self.speaks_resp3 = True
+        self._keeper: Keeper | None = None
+
+    def keeper_for(self, channel: Channel) -> Keeper:
+        """The keeper of all channels of this connection."""
+        if self._keeper is None:
+            self._keeper = Keeper(channel.names, channel.options, lambda: keeper_client(channel))
+        return self._keeper
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """From now on the loop polls, and its turning is a sign of life."""
+        self.cycle.hub = loop
+        life.register(LOOP, self.cycle.seconds_since_turn)
+        super().register_with_event_loop(connection, loop)
+
+    def close_connection(self, connection: Any) -> None:
+        """Closes all channels."""
+        life.unregister(LOOP)
+        super().close_connection(connection)
+
+
+class SentinelChannel(Channel, stock.SentinelChannel):
+    """A channel whose server is whichever Sentinel says."""
+
+    from_transport_options = tuple({*Channel.from_transport_options, *stock.SentinelChannel.from_transport_options})
+
+
+class SentinelTransport(Transport, stock.SentinelTransport):
+    """Redis or Valkey with fail-over, without loss."""
+
+    Channel = SentinelChannel
+    default_port = stock.SentinelTransport.default_port
