@@ -29,9 +29,13 @@ class Worker:
         self.check()
         return cpu_seconds(self.pids())
 
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def check(self) -> None:
         """Raises RuntimeError, with the end of the log, when it has ended."""
-        if self._process.poll() is not None:
+        if not self.is_alive():
             raise RuntimeError(f"a worker ended by itself: {self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:
