@@ -15,11 +15,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+from billiard.common import human_status
 from celery import Task
+from celery.worker import state
 
-from tasks import bridge
+from tasks import bridge, poison
 from tasks.app import app
-from tasks.errors import InvalidArguments
+from tasks.clock import SystemClock
+from tasks.errors import InvalidArguments, WorkerKilled
 from tasks.job import Job
 from tasks.queues import QUEUES
 from tasks.retries import RetryPolicy
@@ -45,6 +48,28 @@ class Actor:
             return msgspec.structs.asdict(msgspec.convert(arguments, self._shape))
         except msgspec.ValidationError as error:
             raise InvalidArguments(self.name, str(error)) from error
+
+
+class ActorTask(Task[Any, Any]):
+    """What Celery has of an actor."""
+
+    abstract = True
+    Request = "tasks.requests:ActorRequest"
+    runs_in = "loop"
+    """It awaits through the bridge, which never holds up the pool's loop."""
+    result_is_a_copy = True
+    """Its outcome is in its record and in the catalog: a result that cannot be stored makes no failure of it."""
+
+    def on_killed_alone(self, headers: dict[str, Any], exit_code: int) -> None:
+        """The pool calls this when the task has ended the process in which it ran alone. Writes the dead letter."""
+        actor, delivery = ACTORS[self.name], Delivery.of(headers)
+        if not actor.keep_result:
+            return
+        held = state.requests.get(delivery.task_id)
+        arguments = {} if held is None else dict(held.kwargs)
+        killed = WorkerKilled(int(headers.get("losses") or 0) + 1, human_status(exit_code))
+        sent = delivery.record(actor, SystemClock().now())
+        bridge.run(lambda parts: poison.bury(parts, sent, arguments, delivery.context, killed))
 
 
 ACTORS: dict[str, Actor] = {}
@@ -80,26 +105,17 @@ def actor(
         ACTORS[declared.name] = declared
 
         def run(task: Task[..., Any], /, **arguments: Any) -> Any:
-            request = task.request
-            delivery = _delivery(request)
+            delivery = Delivery.of(vars(task.request))
             return bridge.run(lambda parts: perform(parts, declared, delivery, arguments))
 
         run.__name__, run.__doc__ = declared.name, body.__doc__
-        app.task(name=declared.name, bind=True, shared=False, ignore_result=not keep_result, typing=False)(run)
+        celery_s = app.task(
+            name=declared.name, base=ActorTask, bind=True, shared=False, typing=False, ignore_result=not keep_result
+        )
+        celery_s(run)
         return declared
 
     return declare
-
-
-def _delivery(request: Any) -> Delivery:
-    headers = request.headers or {}
-    created_at = headers.get("created_at")
-    return Delivery(
-        task_id=request.id,
-        attempt=request.retries,
-        context=dict(headers.get("moorage_context") or {}),
-        created_at=created_at if isinstance(created_at, float) else None,
-    )
 
 
 def _arguments_shape(body: Body) -> type[msgspec.Struct]:

@@ -4,6 +4,7 @@ MoorageError
 ├── InvalidSetting          a MOORAGE_* variable whose value does not fit
 ├── TaskNotFound            an id that was never given out, or to somebody else
 ├── InvalidArguments        arguments an actor cannot take; retrying cannot mend it
+├── WorkerKilled            a task that ends the process it runs in
 ├── LeaseLost               this worker no longer holds the task; its result was refused
 ├── StagedFileMissing       neither the staging folder nor the store has the bytes of an upload
 ├── DiskFull                no room for what was asked
@@ -58,6 +59,16 @@ class InvalidArguments(MoorageError):
     def __init__(self, actor: str, reason: str) -> None:
         self.actor, self.reason = actor, reason
         super().__init__(f"arguments for {actor} do not fit: {reason}")
+
+
+class WorkerKilled(MoorageError):
+    """A task ended the processes it ran in, the last of which ran nothing else. `how` is that one's end in words."""
+
+    def __init__(self, deaths: int, how: str) -> None:
+        self.deaths, self.how = deaths, how
+        super().__init__(
+            f"{deaths} processes died while it ran, the last of them its own ({how}); it is not tried again by itself"
+        )
 
 
 class LeaseLost(MoorageError):

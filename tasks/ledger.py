@@ -46,7 +46,10 @@ class Ledger(Protocol):
         """Writes down the failure as a dead letter. Raises LeaseLost."""
 
     async def hand_back(self) -> None:
-        """Gives the task back for another worker to start over."""
+        """Gives the task back for another worker to start over, once the message is back in its queue.
+
+        Raises LeaseLost.
+        """
 
 
 def describe(error: BaseException) -> TaskError:
@@ -118,12 +121,11 @@ class DurableLedger:
         await self._show(state="FAILURE", error=error, finished_at=now)
 
     async def hand_back(self) -> None:
-        """The row waits again and its message is sent anew."""
+        """The row waits again. Its lease must be gone before the message is back in its queue."""
         now = self._parts.clock.now()
         async with self._parts.catalog.write() as transaction:
             self._kept(await rows.release(transaction, self._row.id, self._token, now))
         await self._show(state="PENDING")
-        await self._parts.dispatcher.hint(msgspec.structs.replace(self._row, state="PENDING", due_at=now))
 
     def _kept(self, changed: bool) -> None:
         if not changed:
@@ -201,9 +203,8 @@ class RecordLedger:
             await rows.add(transaction, row)
 
     async def hand_back(self) -> None:
-        """The message is sent anew."""
-        record = await self._show(state="PENDING")
-        await self._parts.dispatcher.send(record, self._arguments, self._context)
+        """The record says so; the message is the task."""
+        await self._show(state="PENDING")
 
     async def _show(self, **changes: Any) -> Record:
         record = msgspec.structs.replace(self.record, **changes)

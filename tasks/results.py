@@ -39,6 +39,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 _Stock: Any = RedisBackend  # most of what is leaned on here is not in the type stubs
+_StockSentinel: Any = SentinelBackend
 
 
 class StoredTogether(_Stock):  # type: ignore[misc]
@@ -107,5 +108,5 @@ class Results(StoredTogether):
     """Results on one server. Celery calls it when its loader's `override_backends` says so, see `tasks/app.py`."""
 
 
-class SentinelResults(StoredTogether, SentinelBackend):
+class SentinelResults(StoredTogether, _StockSentinel):  # type: ignore[misc]
     """Results on the server that Sentinel names."""

@@ -1,16 +1,16 @@
 """Runs one delivery of one task: begin, body, end. Everything Celery's tracer sees of it is the outcome.
 
-A result is returned, a failure raised, a failure to be tried again raised as Celery's Retry; and Ignore stands for "not
-ours to finish": finished before, held by another worker, handed back because this one stops, or not to be written down
-now, so that the reconciler will bring it back. A delivery that is stopped before it has begun goes back as it came.
+A result is returned, a failure raised, a failure to be tried again raised as Celery's Retry; Ignore stands for "not
+ours to finish": finished before, held by another worker, cancelled, or not to be written down now, so that the
+reconciler will bring it back. What is stopped with its worker is a Reject that puts the message back into its queue;
+none is sent in its place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from celery.exceptions import Ignore, Reject, Retry
 
+from tasks import revocation
 from tasks.errors import CatalogUnavailable, DiskFull, LeaseLost, RecordsUnavailable
 from tasks.job import Job
 from tasks.ledger import DurableLedger, Ledger, RecordLedger, describe
@@ -44,6 +45,29 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float | None = None
     """When the task was accepted, in epoch seconds, if it was one of our own who sent it."""
 
+    @classmethod
+    def of(cls, headers: Mapping[str, Any]) -> Delivery:
+        """Reads a message's headers. Whoever can reach the broker writes them."""
+        created_at = headers.get("created_at")
+        return cls(
+            task_id=headers["id"],
+            attempt=headers.get("retries") or 0,
+            context=dict(headers.get("moorage_context") or {}),
+            created_at=created_at if isinstance(created_at, float) else None,
+        )
+
+    def record(self, actor: Actor, now: float) -> Record:
+        """The task's record as far as its message tells."""
+        return Record(
+            task_id=self.task_id,
+            owner=self.context.get("owner_id", ""),
+            actor=actor.name,
+            queue=actor.queue,
+            durable=actor.durable,
+            attempt=self.attempt,
+            created_at=self.created_at or now,
+        )
+
 
 async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Any:
     """Runs the task to its outcome, see above."""
@@ -60,31 +84,28 @@ async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dic
         log.warning("task.lease_lost", task_id=delivery.task_id)
         raise Ignore from None
     except asyncio.CancelledError:
-        if ledger is None and actor.keep_result:
-            raise Reject("the worker stops", requeue=True) from None
+        if not actor.keep_result or revocation.is_revoked(delivery.task_id):
+            raise Ignore from None
         if ledger is not None:
-            await _handed_back(ledger)
-        raise Ignore from None
+            await _hand_back(ledger)
+        raise Reject("the worker stops", requeue=True) from None
 
 
-async def _handed_back(ledger: Ledger) -> None:
-    with contextlib.suppress(LeaseLost, *NOT_WRITTEN_DOWN):  # the reconciler finds what could not be handed back
+async def _hand_back(ledger: Ledger) -> None:
+    try:
         await ledger.hand_back()
+    except LeaseLost:
+        raise Ignore from None
+    except NOT_WRITTEN_DOWN as error:  # whoever takes the message next finds it held, and the reconciler frees it
+        log.warning("task.not_written_down", reason=type(error).__name__)
+    else:
         log.info("task.handed_back", task_id=ledger.record.task_id)
 
 
 async def _begin(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Ledger | None:
     if actor.durable:
         return await DurableLedger.begin(parts, delivery.task_id)
-    sent = Record(
-        task_id=delivery.task_id,
-        owner=delivery.context.get("owner_id", ""),
-        actor=actor.name,
-        queue=actor.queue,
-        durable=False,
-        attempt=delivery.attempt,
-        created_at=delivery.created_at or parts.clock.now(),
-    )
+    sent = delivery.record(actor, parts.clock.now())
     return await RecordLedger.begin(parts, sent, arguments, delivery.context)
 
 

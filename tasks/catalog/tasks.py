@@ -4,6 +4,7 @@
        ▲                 │  ├───fail──────▶ FAILURE   (a dead letter)
        │                 │  └───retry─────▶ RETRY ──claim──▶ STARTED
        └──release, or the lease ran out ──┘
+    any of the unfinished ──end──▶ FAILURE, REVOKED
 
 A holder is known by its lease token: `succeed`, `fail`, `retry` and `release` change nothing, and answer False, once
 another worker has claimed the task.
@@ -205,6 +206,26 @@ async def fail_waiting(transaction: Transaction, task_id: str, error: TaskError,
         .values(state="FAILURE", error=msgspec.to_builtins(error), finished_at=now)
     )
     return _changed(await transaction.execute(statement))
+
+
+async def end(
+    transaction: Transaction, task_id: str, state: Literal["FAILURE", "REVOKED"], error: TaskError | None, now: float
+) -> TaskRow | None:
+    """Ends a task whoever holds it, whose outcome is refused from now on. None when it had finished, or is unknown."""
+    statement = (
+        update(tasks)
+        .where(tasks.c.id == task_id, tasks.c.state.not_in(FINISHED))
+        .values(
+            state=state,
+            error=msgspec.to_builtins(error),
+            finished_at=now,
+            lease_token=None,
+            lease_expires_at=None,
+        )
+        .returning(tasks)
+    )
+    found = (await transaction.execute(statement)).mappings().one_or_none()
+    return None if found is None else _row(found)
 
 
 async def overdue(

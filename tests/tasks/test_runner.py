@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
+from celery.worker import state
 from sqlalchemy import text
 
 from tasks.catalog.engine import Transaction
@@ -180,14 +181,28 @@ async def test_a_stopping_worker_hands_its_task_back(parts: Parts, new_row: NewR
     running = asyncio.create_task(run(parts, make_actor(waiting.body()), task_id))
     await waiting.begun.wait()
     running.cancel()
-    with pytest.raises(Ignore):
+    with pytest.raises(Reject) as rejected:
         await running
+    assert vars(rejected.value)["requeue"], "its message goes back …"
+    assert await messages_in(parts) == [], "… and no other is sent"
     row, record = await row_of(parts, task_id), await record_of(parts, task_id)
     assert (row.state, row.attempt, row.owner, record.state) == ("PENDING", 0, "ann", "PENDING")
-    [headers] = await messages_in(parts)
-    assert (headers["id"], headers["eta"]) == (task_id, None)
     assert await run(parts, make_actor(double), task_id, number=1) == 2
     assert (await record_of(parts, task_id)).state == "SUCCESS"
+
+
+async def test_a_task_that_is_revoked_while_it_runs_is_not_handed_back(
+    parts: Parts, new_row: NewRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = Waiting()
+    task_id = await accept(parts, new_row())
+    running = asyncio.create_task(run(parts, make_actor(waiting.body()), task_id))
+    await waiting.begun.wait()
+    monkeypatch.setattr(state, "revoked", {task_id})
+    running.cancel()
+    with pytest.raises(Ignore):
+        await running
+    assert (await row_of(parts, task_id)).state == "STARTED", "who cancelled it writes that down"
 
 
 async def test_a_task_that_has_not_begun_when_the_worker_stops_goes_back_as_it_came(

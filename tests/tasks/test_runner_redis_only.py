@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 
 from tasks.catalog import tasks as rows
 from tasks.errors import DiskFull
@@ -66,15 +66,18 @@ async def test_a_redis_only_task_runs_though_its_record_is_out_of_reach(own_valk
     await parts.close()
 
 
-async def test_a_stopping_worker_sends_its_redis_only_task_anew(parts: Parts) -> None:
+async def test_a_stopping_worker_gives_its_redis_only_task_back(parts: Parts) -> None:
     waiting = Waiting()
     running = asyncio.create_task(run(parts, make_actor(waiting.body(), durable=False), "t"))
     await waiting.begun.wait()
     running.cancel()
-    with pytest.raises(Ignore):
+    with pytest.raises(Reject) as rejected:
         await running
+    assert vars(rejected.value)["requeue"]
     assert (await record_of(parts, "t")).state == "PENDING"
-    assert [headers["id"] for headers in await messages_in(parts)] == ["t"]
+    assert await messages_in(parts) == []
+    assert await run(parts, make_actor(double, durable=False), "t", number=4) == 8
+    assert (await record_of(parts, "t")).starts == 2
 
 
 async def test_the_schedule_s_jobs_leave_no_record(parts: Parts) -> None:
