@@ -1,0 +1,97 @@
+"""Raw messages as publishers of all sorts spell them, with traps for whoever edits them as text, and what is none."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import strategies as st
+
+STEPS = (0, 3, 6, 9)
+QUEUES = ("red", "blue")
+
+SEPARATORS = st.sampled_from([(", ", ": "), (",", ":")])
+HEADERS = st.sampled_from(
+    [
+        {},
+        {"lang": "py", "retries": 0},
+        {"headers": {"losses": 7, "redelivered": False}, "task": 'losses": 3, "headers": {'},
+        {"argsrepr": '("headers": {}, \'"losses": 1\')', "delivery_info": {}, "big": 12345678901234567890},
+        None,
+    ]
+)
+PROPERTIES = st.sampled_from(
+    [
+        {},
+        {"delivery_info": {}},
+        {"delivery_info": {"exchange": "", "routing_key": "red"}, "headers": {}},
+        {"reply_to": "delivery_info", "delivery_info": {"delivery_info": {}}, "empty": []},
+    ]
+)
+BODIES = st.sampled_from(["W10=", [], "ünï \ud800 \U0001f600", {"headers": {}, "losses": 0}])
+NO_MESSAGES = st.sampled_from(
+    ["no json {}", '{{"properties": {{}}, "n": {}}}', "[{}]", "{}", '{{"properties": {{"delivery_tag": {}}}}}']
+)
+
+
+@dataclass(eq=False)
+class Message:
+    """One message: as it was published, and what has happened to it since. `due` is in seconds since 1970."""
+
+    number: int
+    queue: str
+    step: int
+    raw: str
+    due: float | None = None
+    is_message: bool = True
+    losses: int = 0
+    redelivered: bool = False
+
+    @property
+    def tag(self) -> str:
+        """What it is held under."""
+        return tag_of(self.number)
+
+    def looks_right(self, raw: str) -> bool:
+        """Whether `raw` is this message: to the byte before it was ever returned, and but for the marks afterwards."""
+        if not self.redelivered:
+            return raw == self.raw
+        expected = copy.deepcopy(json.loads(self.raw))
+        if isinstance(expected.get("headers"), dict):
+            expected["headers"]["redelivered"] = True
+            if self.losses:
+                expected["headers"]["losses"] = self.losses
+        if isinstance(expected["properties"].get("delivery_info"), dict):
+            expected["properties"]["delivery_info"]["redelivered"] = True
+        return bool(json.loads(raw) == expected)
+
+
+def tag_of(number: int) -> str:
+    """The tag of the message with this number."""
+    return f'tag-{number}-"delivery'
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> dict[str, Any]:
+    """All of a message that does not depend on where it goes."""
+    parts = {"body": draw(BODIES), "headers": draw(HEADERS), "properties": draw(PROPERTIES)}
+    order = draw(st.permutations(list(parts)))
+    return {"parts": {name: parts[name] for name in order if parts[name] is not None}, "separators": draw(SEPARATORS)}
+
+
+def spelled(spelling: dict[str, Any], number: int, queue: str, priority: int, due: float | None = None) -> Message:
+    """A message with this number; one that is due later says so in its header, where it has any."""
+    parts = copy.deepcopy(spelling["parts"])
+    parts["properties"] |= {"delivery_tag": tag_of(number), "priority": priority}
+    if due is not None:
+        parts.setdefault("headers", {})["eta"] = datetime.fromtimestamp(due, UTC).isoformat()
+    raw = json.dumps(parts, separators=spelling["separators"])
+    return Message(number, queue, max(step for step in STEPS if step <= priority), raw, due)
+
+
+def garbled(pattern: str, number: int, queue: str, step: int) -> Message:
+    """What is no message."""
+    return Message(number, queue, step, pattern.format(number), is_message=False)
