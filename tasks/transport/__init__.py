@@ -11,15 +11,16 @@ between these in single steps. Stock publishers, workers, Flower and remote cont
 
 from __future__ import annotations
 
-from kombu import transport as kombu_transports
+from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.transport.channel import Channel
 from tasks.transport.connecting import ClusterRefused
+from tasks.transport.kombu_privates import name_transports
 from tasks.transport.transport import SentinelTransport, Transport
 
 __all__ = ["Channel", "ClusterRefused", "SentinelTransport", "Transport", "install", "uninstall"]
 
-STOCK = {name: kombu_transports.TRANSPORT_ALIASES[name] for name in ("redis", "rediss", "sentinel")}
+STOCK = {name: TRANSPORT_ALIASES[name] for name in ("redis", "rediss", "sentinel")}
 OURS = {
     "redis": "tasks.transport:Transport",
     "rediss": "tasks.transport:Transport",
@@ -32,15 +33,9 @@ def install() -> None:
 
     Naming it as `broker_transport` would not do: kombu goes by the URL when it fails over, and for a unix socket.
     """
-    _use(OURS)
+    name_transports(OURS)
 
 
 def uninstall() -> None:
     """From now on they mean kombu's own again; connections that are open stay as they are."""
-    _use(STOCK)
-
-
-def _use(aliases: dict[str, str]) -> None:
-    kombu_transports.TRANSPORT_ALIASES.update(aliases)
-    for name in aliases:
-        kombu_transports._transport_cache.pop(name, None)
+    name_transports(STOCK)

@@ -33,7 +33,7 @@ class Channel(QueuesChannel):
     from_transport_options = tuple(name for name in stock.Channel.from_transport_options if name != "ack_emulation")
 
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
-        self.options = Options.read(connection.client.transport_options)
+        self.options = Options.read(connection.options)
         self.poller = connection.cycle
         self._no_ack_queues: set[str] = set()
         self._is_attached = False
@@ -46,17 +46,18 @@ class Channel(QueuesChannel):
         self,
         queue: str,
         no_ack: bool = False,
-        callback: Callable[[Any], Any] | None = None,
+        callback: Callable[..., Any] | None = None,
         consumer_tag: str | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> str:
         """Starts to consume from the queue."""
         self._attach()
         (self._no_ack_queues.add if no_ack else self._no_ack_queues.discard)(queue)
-        super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        consumed: str = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         if callback is not None and queue not in self.active_fanout_queues:
             self.connection._callbacks[queue] = self._receiver(queue, no_ack, callback)
         self.intake.wake()
+        return consumed
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """One message, or None."""
@@ -69,10 +70,11 @@ class Channel(QueuesChannel):
             self._maybe_update_queues_expire(prefixing, queue)
         if not claimed.messages:
             return None
-        message = self.Message(decode(claimed.messages[0][1]), channel=self)
+        payload = decode(claimed.messages[0][1])
+        message, tag = self.Message(payload, channel=self), payload["properties"]["delivery_tag"]
         if not no_ack:
-            self.keeper.hold((message.delivery_tag,))
-            self.qos.append(message, message.delivery_tag)
+            self.keeper.hold((tag,))
+            self.qos.append(message, tag)
         return message
 
     def sources(self) -> list[Source]:
@@ -152,20 +154,20 @@ class Channel(QueuesChannel):
 
     def _receiver(self, queue: str, no_ack: bool, callback: Callable[[Any], Any]) -> Callable[[Payload], Any]:
         def receive(payload: Payload) -> Any:
+            tag = payload["properties"]["delivery_tag"]
             try:
                 message = self.Message(payload, channel=self)
             except UNREADABLE as error:
-                return self.park(queue, dumps(payload), payload["properties"]["delivery_tag"], error)
+                return self.park(queue, dumps(payload), tag, error)
             if not no_ack:
-                self.qos.append(message, message.delivery_tag)
+                self.qos.append(message, tag)
             return callback(message)
 
         return receive
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         self.intake.wake()
-        stock_channel: Any = super()
-        return stock_channel._basic_cancel(consumer_tag)
+        return super()._basic_cancel(consumer_tag)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         self.intake.start()
@@ -174,7 +176,6 @@ class Channel(QueuesChannel):
         return self.intake.on_readable()
 
     def _on_connection_disconnect(self, connection: Any) -> None:
-        stock_channel: Any = super()
-        stock_channel._on_connection_disconnect(connection)
+        super()._on_connection_disconnect(connection)
         if connection is getattr(self.__dict__.get("client"), "connection", None):
             self.intake.on_disconnect()

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 if TYPE_CHECKING:
-    from tasks.transport.channel import Channel
+    from tasks.transport.queues import QueuesChannel
 
 logger = get_logger(__name__)
 
@@ -22,8 +22,8 @@ class ClusterRefused(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "The broker is a Redis Cluster. This transport moves messages between keys in single steps, which a cluster "
-            "can't do: use one Redis or Valkey server, or several watched over by Sentinel."
+            "The broker is a Redis Cluster. This transport moves messages between keys in single steps, which a "
+            "cluster can't do: use one Redis or Valkey server, or several watched over by Sentinel."
         )
 
 
@@ -34,7 +34,7 @@ def protocol_options(speaks_resp3: bool) -> dict[str, Any]:
     return {"protocol": 3, "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
 
-def open_client(channel: Channel) -> Any:
+def open_client(channel: QueuesChannel) -> Any:
     """A client for consuming, on a server that has been found fit. Raises ClusterRefused.
 
     A server, or a proxy before it, that knows no RESP3 is spoken to as of old.
@@ -63,7 +63,7 @@ def is_of_cluster(error: Exception) -> bool:
     return str(error).startswith(("CROSSSLOT", "MOVED", "CLUSTERDOWN")) or "hash to the same slot" in str(error)
 
 
-def keeper_client(channel: Channel) -> Redis:
+def keeper_client(channel: QueuesChannel) -> Redis:
     """A client of the keeper's own, which does not close with the channel and never waits for ever."""
     pool = channel.own_pool()
     if pool.connection_kwargs.get("socket_timeout") is None:

@@ -7,7 +7,7 @@
       └──────────────────────────────────────────────────────────────────────┘
                     told of a message, or one is due, or it is time to look
 
-The connection is never blocked on: kombu's poller calls `start` before it polls and `on_readable` when there is an answer.
+Nobody blocks on the connection: kombu's poller calls `start` before it polls and `on_readable` when there is an answer.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Intake:
         channel.expect_answer(connection, now)
 
     def on_readable(self) -> bool | None:
-        """Reads an answer or an announcement. Returns true when messages were delivered; raises what redis-py raises."""
+        """Reads an answer or an announcement. True when messages were delivered. Raises what redis-py raises."""
         if self._asked is None:
             self._read_announcements()
             return None
@@ -125,11 +125,11 @@ class Intake:
 
     def close(self) -> None:
         """Takes what may still be on its way, so that it can be given back at once."""
-        connection = self._channel.client.connection
+        lost: tuple[type[Exception], ...] = (ResponseError, *self._channel.connection_errors)
         try:
-            if self._asked and connection and connection.can_read(timeout=ANSWER_SECONDS):
+            if self._asked is not None and self._channel.client.connection.can_read(timeout=ANSWER_SECONDS):
                 self._take(self._read_answer(self._asked))
-        except (ResponseError, *self._channel.connection_errors) as error:
+        except lost as error:
             logger.debug("transport: the last claim stays unanswered: %s", error)
         self._unanswered()
         self._waiting_until = None

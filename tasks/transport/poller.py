@@ -1,4 +1,4 @@
-"""kombu's poller, with consumers that claim in batches: nobody's answer waits in a socket, and the loop gets its turns."""
+"""kombu's poller, for consumers that claim in batches: no answer waits in a socket, and the loop gets its turns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from kombu.transport import redis as stock
+from tasks.transport.kombu_privates import StockPoller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EARLIER_SECONDS = 0.001
 
 
-class Poller(stock.MultiChannelPoller):
+class Poller(StockPoller):
     """Polls the channels of one connection; `hub` is the event loop, or None when the consumer drains by itself."""
 
     def __init__(self) -> None:
@@ -64,9 +64,9 @@ class Poller(stock.MultiChannelPoller):
 
     def on_readable(self, fileno: int) -> Any:
         """There is something to read. An answer is read also without room: what it brings is held already."""
-        channel, kind = self._fd_to_chan.get(fileno) or (None, None)
-        if kind == "BRPOP":
-            return channel.intake.on_readable()
+        found = self._fd_to_chan.get(fileno)
+        if found is not None and found[1] == "BRPOP":
+            return found[0].intake.on_readable()
         return super().on_readable(fileno)
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:
@@ -93,7 +93,7 @@ class Poller(stock.MultiChannelPoller):
             self._call.cancel()
 
     def _update_brpop_polling(self) -> None:
-        """Stock pauses a reply without room; ours is of messages that are held, and only ever as many as there was room."""
+        """Stock leaves an answer in the socket while there is no room; ours brings what there was room for."""
 
     def _called(self) -> None:
         self._call_at = self._call = None

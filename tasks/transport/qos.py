@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kombu.transport import redis as stock
 from kombu.transport import virtual
 
 from tasks.transport import running
+from tasks.transport.kombu_privates import StockQoS
 
 if TYPE_CHECKING:
     from tasks.transport.channel import Channel
 
 
-class QoS(stock.QoS):
+class QoS(StockQoS):
     """kombu's bookkeeping, without its round trips: claims write down what is held, and the keeper does the rest.
 
     A message that did not come by a claim (a broadcast one that is to be acknowledged) is written down as stock does.

@@ -1,4 +1,4 @@
-"""The queues of a broker from the outside: publishing to them, their size, purging them. And the clients to do so with."""
+"""The queues of a broker from the outside: publishing to them, their size, purging them, and the clients for that."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kombu.transport import redis as stock
 from kombu.utils.json import dumps
 from kombu.utils.objects import cached_property
 from redis import Redis
 
 from tasks.transport import connecting
 from tasks.transport.delayed import due_seconds
+from tasks.transport.kombu_privates import StockChannel
 from tasks.transport.names import Names
 
 if TYPE_CHECKING:
     from tasks.transport.transport import Transport
 
 
-class QueuesChannel(stock.Channel):
+class QueuesChannel(StockChannel):
     """A stock channel that knows of delayed messages and makes one client instead of one a command.
 
     A queue's size and its purging include what is delayed, as they include in stock what is not due and not yet taken.
@@ -77,14 +77,12 @@ class QueuesChannel(stock.Channel):
         self._disconnect_pools()
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        stock_channel: Any = super()
-        return stock_channel._connparams(asynchronous) | connecting.protocol_options(self.connection.speaks_resp3)
+        return super()._connparams(asynchronous) | connecting.protocol_options(self.connection.speaks_resp3)
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         due = due_seconds(message)
         if due is None or due <= time.time():
-            stock_channel: Any = super()
-            stock_channel._put(queue, message, **kwargs)
+            super()._put(queue, message, **kwargs)
             return
         key, scored = self.names.delayed(queue), {dumps(message): due}
         batch = kwargs.get("_publish_batch")
@@ -94,22 +92,19 @@ class QueuesChannel(stock.Channel):
             batch.add("zadd", key.removeprefix(self.global_keyprefix), scored)
 
     def _size(self, queue: str) -> int:
-        stock_channel: Any = super()
-        waiting: int = stock_channel._size(queue)
-        return waiting + self.plain_client.zcard(self.names.delayed(queue))
+        return super()._size(queue) + self.plain_client.zcard(self.names.delayed(queue))
 
     def _purge(self, queue: str) -> int:
-        stock_channel: Any = super()
+        key = self.names.delayed(queue)
         with self.plain_client.pipeline() as pipe:
-            delayed, _ = pipe.zcard(self.names.delayed(queue)).delete(self.names.delayed(queue)).execute()
-        purged: int = stock_channel._purge(queue) + delayed
-        return purged
+            pipe.zcard(key)
+            pipe.delete(key)
+            delayed: int = pipe.execute()[0]
+        return super()._purge(queue) + delayed
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
-        stock_channel: Any = super()
-        return bool(stock_channel._has_queue(queue, **kwargs) or self.plain_client.exists(self.names.delayed(queue)))
+        return bool(super()._has_queue(queue, **kwargs) or self.plain_client.exists(self.names.delayed(queue)))
 
-    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
-        stock_channel: Any = super()
-        stock_channel._delete(queue, *args, **kwargs)
+    def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *args: Any, **kwargs: Any) -> None:
+        super()._delete(queue, exchange, routing_key, pattern, *args, **kwargs)
         self.plain_client.delete(self.names.delayed(queue))

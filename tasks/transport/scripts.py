@@ -118,17 +118,18 @@ def claim(
 
 def settle(client: Redis, names: Names, tags: Collection[str]) -> int:
     """Acknowledges messages; returns how many were still held."""
-    return sum(SETTLE.run(client, names.held(), some) for some in _at_once(tags))
+    return sum(int(SETTLE.run(client, names.held(), some)) for some in _at_once(tags))
 
 
 def beat(client: Redis, names: Names, tags: Collection[str]) -> int:
     """Renews the lease of held messages; returns how many still are."""
-    return sum(BEAT.run(client, [names.unacked_index], some) for some in _at_once(tags))
+    return sum(int(BEAT.run(client, [names.unacked_index], some)) for some in _at_once(tags))
 
 
 def restore(client: Redis, names: Names, lease_seconds: float, limit: int = TAGS_AT_ONCE) -> int:
     """Gives back everything whose lease has run out; returns how many messages that were."""
-    restored = skip = 0
+    restored: int = 0
+    skip = 0
     while True:
         words = [lease_seconds, skip, limit, *names.for_lists(), *names.steps]
         looked_at, given = RESTORE.run(client, names.held(), words)
@@ -142,7 +143,10 @@ def give_back(client: Redis, names: Names, tags: Collection[str], *, front: bool
     """Gives held messages back, to be the next or the last of their queues; returns how many were still held."""
     words = ["front" if front else "back", *names.for_lists(), len(names.steps), *names.steps]
     batches = list(_at_once(tags))
-    return sum(GIVE_BACK.run(client, names.held(), [*words, *some]) for some in (batches[::-1] if front else batches))
+    given = 0
+    for some in reversed(batches) if front else batches:
+        given += GIVE_BACK.run(client, names.held(), [*words, *some])
+    return given
 
 
 def park(client: Redis, names: Names, queue: str, tag: str) -> int:

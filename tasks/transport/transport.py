@@ -10,27 +10,31 @@ from tasks.transport import life
 from tasks.transport.channel import Channel
 from tasks.transport.connecting import keeper_client
 from tasks.transport.keeper import Keeper
+from tasks.transport.kombu_privates import StockTransport
+from tasks.transport.options import Options
 from tasks.transport.poller import Poller
+from tasks.transport.queues import QueuesChannel
 
 LOOP = "the consumer's event loop"
 
 
-class Transport(stock.Transport):
+class Transport(StockTransport):
     """Redis or Valkey, without loss."""
 
     Channel = Channel
-    cycle: Poller
+    cycle: Poller  # type: ignore[assignment]  # the stubs know kombu's poller here and virtual's cycle there
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self.cycle = Poller()
         self.speaks_resp3 = True
+        self.options: dict[str, Any] = client.transport_options or {}
         self._keeper: Keeper | None = None
 
-    def keeper_for(self, channel: Channel) -> Keeper:
+    def keeper_for(self, channel: QueuesChannel) -> Keeper:
         """The keeper of all channels of this connection."""
         if self._keeper is None:
-            self._keeper = Keeper(channel.names, channel.options, lambda: keeper_client(channel))
+            self._keeper = Keeper(channel.names, Options.read(self.options), lambda: keeper_client(channel))
         return self._keeper
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
