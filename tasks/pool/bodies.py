@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from celery import Celery, Task
+from celery._state import get_current_app
 from celery.app.task import Context
 
 from tasks.pool import scope
@@ -50,6 +51,13 @@ def adapt_late(app: Celery, task: Task[Any, Any]) -> None:
         key_stacks([task], scope.ident)
         adapt(task)
         retrace(app, task)
+
+
+def call_in_child(target: Callable[..., Any], name: str, *args: Any) -> Any:
+    """Runs Celery's tracer in a child process, where no pool has adapted the task."""
+    app = get_current_app()
+    adapt_late(app, app.tasks[name])
+    return target(name, *args)
 
 
 def adapt(task: Task[Any, Any]) -> None:

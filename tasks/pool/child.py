@@ -96,9 +96,10 @@ class Child:
 
         A caller that is cancelled meanwhile kills the child: there is no other way to stop a body.
         """
+        word = pickle.dumps(call)
         self.calls += 1
         try:
-            self._say(pickle.dumps(call))
+            self._say(word)
             outcome = await self._answer()
         except BaseException:
             self.kill()

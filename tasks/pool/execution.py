@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from billiard.exceptions import TimeLimitExceeded
 from celery import Celery
 from celery.utils.log import get_logger
 
-from tasks.pool import scope
+from tasks.pool import alone, bodies, scope
 from tasks.pool.bell import Reports
 from tasks.pool.celery_privates import Terminated
 from tasks.pool.child import ChildDied
@@ -22,9 +22,6 @@ from tasks.pool.children import Children
 from tasks.pool.run import Ended, Fate, Phase, Place, Run
 from tasks.pool.threads import BodyThreads
 from tasks.pool.tracing import traced
-
-SUSPECT_LOSSES = 2
-"""From its third start on, a message whose holders died runs alone in a process."""
 
 SIGTERM = 15
 
@@ -97,10 +94,10 @@ class Execution:
     async def _in_child(self, run: Run) -> Any:
         try:
             return await self._children.run(
-                run.call,
+                functools.partial(bodies.call_in_child, run.call.func, *run.call.args),
                 soft_seconds=run.soft_seconds,
                 hard_seconds=run.hard_seconds,
-                alone=run.losses >= SUSPECT_LOSSES,
+                alone=run.losses >= alone.SUSPECT_LOSSES,
                 on_begin=lambda pid: self._accepted(run),
                 on_soft_limit=lambda: self._reports.tell(run.timeout_callback, True, run.soft_seconds),
             )
@@ -109,11 +106,8 @@ class Execution:
             self._reports.tell(run.timeout_callback, False, run.hard_seconds)
             raise
         except ChildDied as died:
-            hook = getattr(self._app.tasks[run.name], "on_killed_alone", None)
-            if hook is not None:
-                run.call = functools.partial(hook, run.request, died.exit_code)
-                await traced(run)
-            raise WorkerLostError(str(died)) from died
+            run.call = functools.partial(alone.conclude, self._app.tasks[run.name], run.request, died)
+            raise await traced(run) from died
 
     def _failed(self, run: Run, error: BaseException) -> None:
         if run.fate is Fate.TERMINATED:

@@ -20,10 +20,11 @@ from typing import Any
 from celery.concurrency.base import BasePool
 from celery.utils.log import get_logger
 
-from tasks.pool import bodies, stopping, watch
+from tasks.pool import bodies, recycling, stopping, watch
+from tasks.pool.alone import SUSPECT_LOSSES
 from tasks.pool.bell import AnsweringThread, Reports
 from tasks.pool.children import Children
-from tasks.pool.execution import SUSPECT_LOSSES, Execution
+from tasks.pool.execution import Execution
 from tasks.pool.loop import LoopThread
 from tasks.pool.run import Phase, Place, Run
 from tasks.pool.settings import PoolSettings
@@ -42,6 +43,7 @@ class AsyncioPool(BasePool):
     def on_start(self) -> None:
         """Starts the loop. The threads and processes start when they are needed."""
         self.settings = PoolSettings.read(self.app.conf)
+        self._hostname: str = (self.options.get("initargs") or (None, ""))[1]
         self._ids = itertools.count(1)
         self._runs: dict[int, Run] = {}
         self._waiting: deque[Run] = deque()
@@ -52,6 +54,11 @@ class AsyncioPool(BasePool):
         self._reports = Reports(self._loop.loop)
         self._threads = BodyThreads(self.settings.threads)
         self._children = self._make_children()
+        self._recycling = recycling.Recycling(
+            max_tasks=self.settings.max_tasks_per_child,
+            max_memory_kib=self.settings.max_memory_kib,
+            stop=self._recycle,
+        )
         self._execution = Execution(
             self.app,
             self._loop.loop,
@@ -194,6 +201,12 @@ class AsyncioPool(BasePool):
             if (semaphore := self.options.get("semaphore")) is not None:
                 semaphore.release()
             self._begin_waiting()
+        self._recycling.task_done()
+
+    def _recycle(self, reason: str) -> None:
+        recycling.stop_worker(self._hostname, reason)
+        grace_seconds = self.settings.recycle_grace_seconds
+        self._loop.soon(self._loop.loop.call_later, grace_seconds, self._reports.tell, recycling.hand_back, self)
 
     def _place(self, run: Run) -> Place:
         if run.losses >= SUSPECT_LOSSES:
@@ -209,13 +222,12 @@ class AsyncioPool(BasePool):
         return [tag for run in tuple(self._runs.values()) if run.is_accepted and (tag := run.delivery_tag)]
 
     def _make_children(self) -> Children:
-        _, hostname = self.options.get("initargs") or (None, "")
         settings = self.settings
         return Children(
             settings.application,
-            hostname,
+            self._hostname,
             processes=settings.processes,
-            lone_processes=settings.processes,
+            lone_processes=settings.lone_processes,
             max_calls=settings.max_tasks_per_child,
             max_memory_kib=settings.max_memory_kib,
         )

@@ -17,6 +17,8 @@ class PoolSettings:
     """`asyncio_pool_threads` (8): how many plain `def` bodies run at a time."""
     processes: int
     """`asyncio_pool_processes` (the number of cores): how many bodies of `runs_in="process"` run at a time."""
+    lone_processes: int
+    """`asyncio_pool_lone_processes` (4): how many suspects run at a time, each in a process of its own."""
     application: str
     """`asyncio_pool_application` ("tasks.worker:app"): what child processes import, as `celery -A` spells it."""
     cancel_seconds: float
@@ -25,7 +27,9 @@ class PoolSettings:
     max_tasks_per_child: int | None
     """`worker_max_tasks_per_child`"""
     max_memory_kib: int | None
-    """`worker_max_memory_per_child`"""
+    """`worker_max_memory_per_child`: as the one above for child processes and, see `recycling.py`, for the worker."""
+    recycle_grace_seconds: float
+    """`asyncio_pool_recycle_grace_seconds` (300): how long what runs may go on when the worker recycles itself."""
 
     @classmethod
     def read(cls, conf: Any) -> PoolSettings:
@@ -33,8 +37,10 @@ class PoolSettings:
         return cls(
             threads=conf.get("asyncio_pool_threads") or 8,
             processes=conf.get("asyncio_pool_processes") or os.cpu_count() or 1,
+            lone_processes=conf.get("asyncio_pool_lone_processes") or 4,
             application=conf.get("asyncio_pool_application") or "tasks.worker:app",
             cancel_seconds=conf.get("asyncio_pool_cancel_seconds") or 10.0,
             max_tasks_per_child=conf.get("worker_max_tasks_per_child"),
             max_memory_kib=conf.get("worker_max_memory_per_child"),
+            recycle_grace_seconds=conf.get("asyncio_pool_recycle_grace_seconds") or 300.0,
         )
