@@ -20,6 +20,7 @@ from tests.tasks.transport.messages_of_all_sorts import (
     garbled,
     spelled,
     spellings,
+    tag_of,
 )
 from tests.tasks.transport.model import LEASE_SECONDS, STOCK_TIMEOUT_SECONDS, Model
 
@@ -96,7 +97,8 @@ class Harbour(RuleBasedStateMachine):
     @precondition(lambda self: self.holders())
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
-        tags = self.believed[self._holder(data)]
+        """Also of what was acknowledged while this was on its way."""
+        tags = [*self.believed[self._holder(data)], *map(tag_of, sorted(self.model.done)[-3:])]
         assert scripts.beat(self.redis, self.names, tags) == self.model.renew(tags)
 
     @precondition(lambda self: self.holders())

@@ -15,7 +15,7 @@ from tasks.transport.scripts import Script
 from tests.tasks.transport.fake_time_broker import time_from_a_key
 from tests.tasks.transport.machine import harbour_at
 
-EXAMPLES, STEPS = 500, 30
+EXAMPLES, STEPS = 1_000, 30
 
 
 class Fault(NamedTuple):
