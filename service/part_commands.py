@@ -37,8 +37,8 @@ def api() -> None:
 
 @click.command()
 @click.option("--queues", type=QueueList(), default=",".join(QUEUES), show_default=True, help="Queues to consume.")
-@click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time.")
-@click.option("--pool", help="Celery pool to run them in.")
+@click.option("--concurrency", type=click.IntRange(min=1), help="Tasks at a time.  [default: 100 on the event loop]")
+@click.option("--pool", type=click.Choice(["asyncio", "prefork", "threads"]), help="What to run them in.")
 def worker(queues: list[str], concurrency: int | None, pool: str | None) -> None:
     """Runs a worker."""
     from service.roles import run_worker

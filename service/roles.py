@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 
 import structlog
@@ -13,10 +12,13 @@ from observability import logs
 from observability.logs import LogSettings
 from service.settings import ServiceSettings
 from service.unknown_settings import notices
+from tasks import collector
 from tasks.settings import TaskSettings, read
 
 ROLE_VARIABLE = "MOORAGE_ROLE"
 """How a worker's wiring, imported by Celery, learns what its log lines are to be called."""
+
+POOL_VARIABLE = "MOORAGE_POOL"
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +33,7 @@ def run_api() -> None:
     logs.configure(read(LogSettings, os.environ), "api")
     _mind_spelling(alone)
     app = create_app(settings, read(TaskSettings, os.environ))
-    _spare_the_collector()
+    collector.spare()
     uvicorn.run(
         app,
         host=settings.host,
@@ -61,16 +63,12 @@ def _mind_spelling(alone: bool) -> None:
         log.warning("setting.unknown", notice=notice)
 
 
-def _spare_the_collector() -> None:
-    """Takes what was imported out of the garbage collector's sight: walking it cost polls a third of their rate."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
-
-
 def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> None:
-    """Consumes `queues` until it is told to stop. Exits with 0 then, and otherwise when it broke down."""
+    """Consumes `queues` until it is told to stop. Exits with 0 then, with 75 when it wants to be started again (see
+    `tasks/pool/recycling.py`), and otherwise when it broke down."""
     alone = _named("worker")
+    if pool:
+        os.environ[POOL_VARIABLE] = pool
     import tasks.worker
 
     _mind_spelling(alone)
@@ -87,8 +85,6 @@ def run_worker(queues: list[str], concurrency: int | None, pool: str | None) -> 
     arguments += ["--without-gossip", "--without-mingle"]
     if concurrency:
         arguments += ["--concurrency", str(concurrency)]
-    if pool:
-        arguments += ["--pool", pool]
     celery.main(arguments)  # and not `app.worker_main`, which forgets the exit code of a worker that broke down
 
 

@@ -7,6 +7,7 @@ spare between what the part itself was told and the kill.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,8 +30,9 @@ ANSWER_SECONDS = 5.0
 
 WORKER_QUEUES = {"worker-upload": (UPLOAD,), "worker": (PINNING, UPKEEP), "worker-schedule": (SCHEDULE,)}
 """Each queue's consumer. The schedule has one to itself: no crowd of slow tasks may delay the mending of lost work."""
-CONCURRENCY = {"worker": ("--concurrency", "64")}
-"""Its tasks wait more than they work. Hashing gets a thread a core."""
+CONCURRENCY = {"worker-upload": ("--concurrency", str(os.cpu_count() or 1)), "worker-schedule": ("--concurrency", "2")}
+"""Hashing gets a core each, and the schedule's jobs do all there is to do. Tasks of the third wait more than they work:
+it runs as many as the settings say."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ def moorage_parts(plan: Plan) -> list[Child]:
             stop_order=2,
             stop_seconds=WORKER_SECONDS + SPARE_SECONDS,
             is_ready=all_is_well,
+            recycle_code=RECYCLED,
         )
         for name, queues in WORKER_QUEUES.items()
     ]

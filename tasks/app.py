@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from kombu import Exchange, Queue
 
+from tasks import transport
 from tasks.queues import QUEUES, UPKEEP
 from tasks.schedule import beat_schedule
 from tasks.settings import TaskSettings
@@ -14,18 +15,35 @@ from tasks.settings import TaskSettings
 app = Celery("moorage", include=["tasks.jobs.ingest", "tasks.jobs.upkeep", "tasks.jobs.diagnostics"])
 
 SOCKET_OPTIONS = {"socket_keepalive": True, "socket_connect_timeout": 5.0, "health_check_interval": 25}
+RESULTS = {
+    "redis": "tasks.results:Results",
+    "rediss": "tasks.results:Results",
+    "socket": "tasks.results:Results",
+    "sentinel": "tasks.results:SentinelResults",
+}
+"""What the address of a result backend stands for."""
+POOLS = {"asyncio": "tasks.pool:AsyncioPool", "prefork": "prefork", "threads": "threads"}
+PREFORK_TASKS_PER_CHILD = 1_000
 
 
 def configure(settings: TaskSettings) -> Celery:
     """Sets the application up for these settings; nothing is connected yet."""
+    if settings.transport == "lossless":
+        transport.install()
+    else:
+        transport.uninstall()
+    app.loader.override_backends = RESULTS
+    app.conf.update(_pool_options(settings))
     app.conf.update(
         broker_url=celery_url(settings.broker_url or settings.redis_url),
         result_backend=celery_url(settings.result_backend_url or settings.redis_url),
-        broker_transport_options=SOCKET_OPTIONS,
+        broker_transport_options={**SOCKET_OPTIONS, "lease_seconds": settings.message_lease_seconds},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         result_backend_transport_options=SOCKET_OPTIONS,
         redis_backend_health_check_interval=25,
+        redis_socket_timeout=5.0,
+        redis_socket_connect_timeout=5.0,
         result_expires=settings.record_ttl_seconds,
         accept_content=["json"],
         result_accept_content=["json"],
@@ -35,8 +53,6 @@ def configure(settings: TaskSettings) -> Celery:
         task_default_queue=UPKEEP,
         task_acks_late=True,  # a killed worker's message comes back; the catalog keeps it from counting twice
         worker_prefetch_multiplier=1,
-        worker_pool="threads",
-        worker_max_tasks_per_child=1_000,  # heeded by prefork
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         beat_schedule=beat_schedule(),
@@ -44,6 +60,18 @@ def configure(settings: TaskSettings) -> Celery:
         enable_utc=True,
     )
     return app
+
+
+def _pool_options(settings: TaskSettings) -> dict[str, object]:
+    tasks_per_child = settings.recycle_after_tasks or (PREFORK_TASKS_PER_CHILD if settings.pool == "prefork" else None)
+    return {
+        "worker_pool": POOLS[settings.pool],
+        "worker_concurrency": settings.concurrency or None,
+        "worker_max_tasks_per_child": tasks_per_child,
+        "worker_max_memory_per_child": settings.recycle_above_bytes // 1024 or None,
+        "asyncio_pool_threads": settings.threads,
+        "asyncio_pool_processes": settings.processes,
+    }
 
 
 def celery_url(redis_url: str) -> str:

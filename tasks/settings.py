@@ -24,9 +24,11 @@ ALIASES = {
 """Names other than `MOORAGE_…` by which a field may be given, because the field's tools already use them."""
 
 LONGEST_SECONDS = 10 * 365 * 86_400.0
+BROKER_SCHEMES = ("redis://", "rediss://", "unix://")
 DATABASE_SCHEMES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
 Positive = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SECONDS)]
 """A duration. Infinity is none: no timer and no expiry can be set to it."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +53,31 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long Redis remembers a finished task; the catalog remembers durable ones for ever."""
     shutdown_grace_seconds: Positive = 20.0
     """How long a stopping worker lets running work go on before it hands it back."""
+    pool: Literal["asyncio", "prefork", "threads"] = "asyncio"
+    """What a worker runs its tasks in: one event loop, or Celery's processes or threads."""
+    concurrency: Count = 0
+    """Tasks a worker runs at a time; 0 means 100 on the event loop, and one a core otherwise."""
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8
+    """Plain functions the asyncio pool runs at a time, beside what is on its loop."""
+    processes: Count = 0
+    """Child processes the asyncio pool has for what asks for one; 0 means one a core."""
+    recycle_after_tasks: Count = 0
+    """Tasks after which a worker (under prefork, a child) is replaced; 0 means never, and 1,000 for prefork."""
+    recycle_above_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Memory above which a worker (under prefork, a child) is replaced; 0 means never."""
+    transport: Literal["lossless", "stock"] = "lossless"
+    """How workers take messages: without loss, or as kombu does, for proxies and servers that know no RESP3."""
+    message_lease_seconds: Positive = 10.0
+    """How long the lossless transport leaves a message with a worker that gives no sign of life."""
 
     def __post_init__(self) -> None:
-        """Raises InvalidSetting for an address that SQLAlchemy would take for a driver without asyncio."""
-        if self.database_url and not self.database_url.startswith(DATABASE_SCHEMES):
-            masked = self.database_url.partition(":")[0] + "://…"
-            raise InvalidSetting(PREFIX + "DATABASE_URL", masked, f"it begins with {' or '.join(DATABASE_SCHEMES)}")
+        """Raises InvalidSetting for what cannot work, or not together."""
+        # SQLAlchemy would take another address for a driver without asyncio
+        _require(self.database_url, DATABASE_SCHEMES, PREFIX + "DATABASE_URL")
+        _require(self.redis_url, BROKER_SCHEMES, "REDIS_URL")
+        _require(self.broker_url, BROKER_SCHEMES, "CELERY_BROKER_URL")
+        if self.pool == "threads" and (self.recycle_after_tasks or self.recycle_above_bytes):
+            raise InvalidSetting(PREFIX + "POOL", self.pool, "threads cannot be recycled; use asyncio or prefork")
 
     @property
     def staging_folder(self) -> Path:
@@ -72,6 +93,12 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     def effective_database_url(self) -> str:
         """`database_url`, or SQLite in the data folder."""
         return self.database_url or f"sqlite+aiosqlite:///{quote(str(self.data.absolute() / 'catalog.sqlite'))}"
+
+
+def _require(url: str, schemes: tuple[str, ...], variable: str) -> None:
+    if url and not url.startswith(schemes):
+        masked = url.partition(":")[0] + "://…"
+        raise InvalidSetting(variable, masked, f"it begins with {' or '.join(schemes)}")
 
 
 S = TypeVar("S", bound=msgspec.Struct)
