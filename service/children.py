@@ -50,6 +50,8 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     """Asked again and again after a start until it says yes; None: ready as soon as it runs."""
     ready_seconds: float = 60.0
     """How long it may take to get ready at first."""
+    recycle_code: int | None = None
+    """The exit code with which it says that it has lived long enough and wants to be started again."""
 
 
 class RunningChild:

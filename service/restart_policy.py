@@ -13,6 +13,8 @@ STEADY_LIFE_SECONDS = 5.0
 """A child without a ready check counts as having worked once it lived this long."""
 FUTILE_STARTS = 5
 """Deaths in a row after which a child that never worked is not started again."""
+RECYCLED = 75
+"""The exit code of a worker that wants to be started again: `tasks.pool.recycling`, which is slow to import."""
 
 
 def deaths_in_a_row(earlier_deaths: int, lived_seconds: float) -> int:
@@ -29,3 +31,8 @@ def restart_delay_seconds(deaths: int) -> float:
 def is_futile(deaths: int, *, has_worked: bool) -> bool:
     """Whether starting the child once more is pointless: it has died too often without ever having worked."""
     return not has_worked and deaths >= FUTILE_STARTS
+
+
+def is_planned(exit_code: int | None, recycle_code: int | None, lived_seconds: float) -> bool:
+    """Whether the child has ended to be started again at once. One that does so young is broken, whatever it says."""
+    return exit_code is not None and exit_code == recycle_code and lived_seconds >= STEADY_LIFE_SECONDS

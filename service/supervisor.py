@@ -2,6 +2,7 @@
 
     keep(child) ─▶ started ─▶ dies ─▶ waits (restart_policy) ─▶ started …
                       │         └─ five times before it ever worked ─▶ NeverReady: everything stops
+                      ├─ recycles itself ─▶ started at once …
                     stop() ─▶ signal ─▶ deadline or a second stop() ─▶ killed with its session
 
 A kept child has one task that alone starts, waits for, stops and kills it: nothing else touches its process.
@@ -13,11 +14,17 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.children import REMEMBERED_LINES, Child, RunningChild, describe_exit, start
 from service.log_stream import LogStream
-from service.restart_policy import STEADY_LIFE_SECONDS, deaths_in_a_row, is_futile, restart_delay_seconds
+from service.restart_policy import (
+    STEADY_LIFE_SECONDS,
+    deaths_in_a_row,
+    is_futile,
+    is_planned,
+    restart_delay_seconds,
+)
 from tasks.clock import Clock
 
 READY_POLL_SECONDS = 0.05
@@ -29,6 +36,13 @@ class NeverReady(Exception):
     def __init__(self, name: str, reason: str, last_lines: list[str]) -> None:
         self.name, self.reason, self.last_lines = name, reason, last_lines
         super().__init__(f"{name} does not come up: {reason}")
+
+
+class _Ended(NamedTuple):
+    """What ended a life of a child."""
+
+    reason: str
+    exit_code: int | None = None
 
 
 class _Kept:
@@ -104,37 +118,42 @@ class Supervisor:
         deaths = 0
         while not kept.stop.is_set():
             started_at = self._clock.monotonic()
-            reason = await self._live_once(kept, deaths)
+            ended = await self._live_once(kept, deaths)
             if kept.stop.is_set():
                 return
             lived_seconds = self._clock.monotonic() - started_at
+            if is_planned(ended.exit_code, kept.child.recycle_code, lived_seconds):
+                self._log.say(f"{kept.child.name} recycles itself and is started again", child=kept.child.name)
+                deaths = 0
+                continue
             deaths = deaths_in_a_row(deaths, lived_seconds)
             if kept.child.is_ready is None and lived_seconds >= STEADY_LIFE_SECONDS:
                 kept.has_worked = True
             if is_futile(deaths, has_worked=kept.has_worked):
-                self._give_up(kept.never_ready(f"it died {deaths} times in a row ({reason})"))
+                self._give_up(kept.never_ready(f"it died {deaths} times in a row ({ended.reason})"))
                 return
             delay_seconds = restart_delay_seconds(deaths)
-            event = f"{kept.child.name} died ({reason}); restarting in {delay_seconds:.1f} s"
+            event = f"{kept.child.name} died ({ended.reason}); restarting in {delay_seconds:.1f} s"
             self._log.say(event, "warning", child=kept.child.name, delay_seconds=delay_seconds)
             await _any_of(kept.stop.wait(), within_seconds=delay_seconds)
 
-    async def _live_once(self, kept: _Kept, deaths: int) -> str:
-        """One life of the child, from its start to its end; returns what ended it."""
+    async def _live_once(self, kept: _Kept, deaths: int) -> _Ended:
+        """One life of the child, from its start to its end."""
         try:
             if kept.child.before_start and (event := await kept.child.before_start(deaths)):
                 self._log.say(event, "warning", child=kept.child.name)
             running = await start(kept.child)
         except Exception as error:  # whatever keeps it from starting now is treated like a death: said, and tried again
             kept.last_lines.append(str(error).encode())
-            return f"could not be started: {error}"
+            return _Ended(f"could not be started: {error}")
         kept.running.set()
         ended = asyncio.create_task(running.wait(self._log.child_lines, kept.last_lines))
         await _any_of(asyncio.shield(ended), kept.stop.wait())
         if not ended.done():
             await self._end(kept.child, running, ended)
         kept.running.clear()
-        return describe_exit(await ended)
+        exit_code = await ended
+        return _Ended(describe_exit(exit_code), exit_code)
 
     async def _end(self, child: Child, running: RunningChild, ended: asyncio.Task[int]) -> None:
         running.ask_to_stop()

@@ -16,6 +16,7 @@ import msgspec
 
 from service.broker import EmbeddedBroker
 from service.children import Child
+from service.restart_policy import RECYCLED
 from tasks.queues import PINNING, SCHEDULE, UPKEEP, UPLOAD
 
 API_SECONDS = 8.0

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.restart_policy import deaths_in_a_row, is_futile, restart_delay_seconds
+from service.restart_policy import RECYCLED, deaths_in_a_row, is_futile, is_planned, restart_delay_seconds
+from tasks.pool import recycling
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,12 @@ def test_a_child_that_never_worked_is_given_up_after_five_deaths_and_one_that_wo
     assert not is_futile(4, has_worked=False)
     assert is_futile(5, has_worked=False)
     assert not is_futile(5_000, has_worked=True)
+
+
+def test_a_worker_that_recycles_itself_is_no_death_unless_it_had_hardly_begun_to_live() -> None:
+    assert recycling.EXIT_CODE == RECYCLED
+    assert is_planned(RECYCLED, RECYCLED, lived_seconds=60.0)
+    assert not is_planned(RECYCLED, RECYCLED, lived_seconds=1.0)
+    assert not is_planned(RECYCLED, None, lived_seconds=60.0)
+    assert not is_planned(None, None, lived_seconds=60.0)
+    assert not is_planned(1, RECYCLED, lived_seconds=60.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from service import restart_policy
 from service.children import describe_exit
 from service.log_stream import LogStream
 from service.supervisor import NeverReady, Supervisor
@@ -72,6 +73,28 @@ async def test_a_child_that_dies_is_started_again_and_that_is_said(
         await captured.saw("running", times=2)
 
     await finish(supervisor, script)
+
+
+async def test_a_child_that_recycles_itself_is_started_again_at_once_and_did_not_die(
+    supervisor: Supervisor, captured: CapturedLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(restart_policy, "STEADY_LIFE_SECONDS", 0.0)
+    program = f"""
+import pathlib, sys
+lives = pathlib.Path({str(tmp_path / "lives")!r})
+lives.write_text((lives.read_text() if lives.exists() else '') + '.')
+if len(lives.read_text()) < 8:
+    sys.exit(75)
+{FOREVER}
+"""
+
+    async def script() -> None:
+        supervisor.keep(python_child("worker", program, recycle_code=75))
+        await captured.saw("running")
+
+    await finish(supervisor, script)
+    assert captured.text.count("worker recycles itself and is started again") == 7
+    assert "died" not in captured.text
 
 
 async def test_children_stop_in_their_order_and_each_may_finish_its_work(
