@@ -56,10 +56,7 @@ class Poller(StockPoller):
     def on_poll_start(self) -> None:
         """Before every poll."""
         self._turned_at = now = time.monotonic()
-        for channel in tuple(self._channels):
-            until = channel.intake.wake_if_due(now)
-            if until is not None:
-                self.call_at(until)
+        self._wake_who_is_due(now)
         super().on_poll_start()
 
     def on_readable(self, fileno: int) -> Any:
@@ -76,8 +73,10 @@ class Poller(StockPoller):
                 channel.intake.deliver()
                 return
         now = time.monotonic()
-        ends = [end - now for channel in self._channels if (end := channel.intake.wake_if_due(now)) is not None]
-        super().get(callback, timeout=min([*ends, *([] if timeout is None else [timeout])], default=None))
+        next_end = self._wake_who_is_due(now)
+        if next_end is not None:
+            timeout = min(next_end - now, next_end - now if timeout is None else timeout)
+        super().get(callback, timeout)
 
     def discard(self, channel: Any) -> None:
         """It is not polled any more."""
@@ -95,8 +94,16 @@ class Poller(StockPoller):
     def _update_brpop_polling(self) -> None:
         """Stock leaves an answer in the socket while there is no room; ours brings what there was room for."""
 
+    def _wake_who_is_due(self, now: float) -> float | None:
+        """Returns when the next one will be."""
+        ends = [channel.intake.wake_if_due(now) for channel in tuple(self._channels)]
+        return min((end for end in ends if end is not None), default=None)
+
     def _called(self) -> None:
         self._call_at = self._call = None
+        next_end = self._wake_who_is_due(time.monotonic())
+        if next_end is not None:  # here, and not before the poll: the hub has settled by then how long that lasts
+            self.call_at(next_end)
 
     def _deliver_again(self) -> None:
         for intake in tuple(self._again):
