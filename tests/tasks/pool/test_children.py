@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.app.trace import fast_trace_task
+from celery.exceptions import Reject
+
+from tasks.pool import children as module
+from tasks.pool.child import Child, ChildDied
+from tasks.pool.children import Children
+from tests.service.child_programs import wait_until_gone
+from tests.tasks.pool import child_app
+from tests.tasks.pool.child_app import fail, give, kill_itself, leave, meet, spin
+from tests.waiting import eventually
+
+APPLICATION = "tests.tasks.pool.child_app:app"
+ROOT = Path(__file__).parents[3]
+
+Make = Callable[..., Children]
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Make]:
+    """Makes children that end with the test, which may take 30 s."""
+    made: list[Children] = []
+
+    def make(application: str = APPLICATION, **options: Any) -> Children:
+        made.append(Children(application, "me@here", **{"processes": 2, "lone_processes": 2} | options))
+        return made[-1]
+
+    async with asyncio.timeout(30):
+        yield make
+    for children in made:
+        await children.close()
+
+
+def begun_in(file: Path) -> Callable[[], int]:
+    """Asks for the process that has written its id there."""
+    return lambda: int(file.read_text() or 0) if file.exists() else 0
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+async def test_calls_run_in_a_process_that_stays(make: Make) -> None:
+    children = make()
+    first, second = await children.run(os.getpid), await children.run(os.getpid)
+    assert first == second != os.getpid()
+
+
+async def test_as_many_calls_run_at_a_time_as_there_are_processes(make: Make, tmp_path: Path) -> None:
+    children = make(processes=3)
+    together = [children.run(partial(meet, str(tmp_path), 3)) for _ in range(3)]
+    assert len(set(await asyncio.gather(*together))) == 3
+    pids = await asyncio.gather(*(children.run(os.getpid) for _ in range(12)))
+    assert {str(pid) for pid in pids} <= {path.name for path in tmp_path.iterdir()}
+
+
+async def test_lone_calls_have_a_fresh_process_each_and_do_not_wait_for_the_others(make: Make, tmp_path: Path) -> None:
+    children = make(processes=1)
+    busy = asyncio.create_task(children.run(partial(spin, str(tmp_path / "begun")), soft_seconds=20))
+    spinning = await eventually(begun_in(tmp_path / "begun"))
+    lone = [await children.run(os.getpid, alone=True) for _ in range(2)]
+    assert len({spinning, *lone}) == 3
+    busy.cancel()
+
+
+async def test_lone_processes_are_as_few_as_it_says(make: Make, tmp_path: Path) -> None:
+    children = make(lone_processes=1)
+    file = tmp_path / "begun"
+    first = asyncio.create_task(children.run(partial(spin, str(file)), alone=True))
+    await eventually(begun_in(file))
+    pids: list[int] = []
+    second = asyncio.create_task(children.run(os.getpid, alone=True, on_begin=pids.append))
+    assert await children.run(partial(give, 1)) == 1  # however long that takes, the second must not begin
+    assert not pids
+    first.cancel()
+    assert await second == pids[0]
+
+
+async def test_a_process_is_set_up_and_dismissed_as_a_prefork_child_is(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHILD_APP_GOODBYES", str(tmp_path / "goodbye"))
+    children = make()
+    assert await children.run(child_app.hosts) == ["me@here"]
+    await children.close()
+    assert (tmp_path / "goodbye").read_text() == "me@here 0"
+
+
+async def test_celerys_tracer_runs_a_message_there(make: Make) -> None:
+    request = {"id": "an-id", "delivery_info": {}, "properties": {}, "headers": {}, "ignore_result": True}
+    body = '[[2, 3], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+    message = (child_app.add.name, "an-id", request, body, "application/json", "utf-8")
+    failed, value, _ = await make().run(partial(fast_trace_task, *message))
+    assert not failed
+    assert str(value) == "[5, 'an-id', 'me@here']"
+
+
+async def test_a_process_that_dies_ends_its_call_and_no_other(make: Make, tmp_path: Path) -> None:
+    children = make()
+    other = asyncio.create_task(children.run(partial(spin, str(tmp_path / "begun")), soft_seconds=20))
+    pid = await eventually(begun_in(tmp_path / "begun"))
+    for call, words in [(partial(kill_itself, signal.SIGSEGV), "signal 11"), (partial(leave, 0), "exitcode 0")]:
+        with pytest.raises(WorkerLostError, match=words):
+            await children.run(call)
+    assert await children.run(partial(give, "next")) == "next"
+    os.kill(pid, signal.SIGUSR1)
+    assert await other == "tidied up"
+
+
+async def test_a_lone_process_that_dies_says_with_which_code(make: Make) -> None:
+    children = make()
+    for call, exit_code in [(partial(kill_itself, signal.SIGKILL), -9), (partial(leave, 7), 7)]:
+        with pytest.raises(ChildDied) as died:
+            await children.run(call, alone=True)
+        assert died.value.exit_code == exit_code
+
+
+async def test_a_death_is_told_at_once_even_if_something_it_started_lives_on(make: Make, tmp_path: Path) -> None:
+    children, file = make(), tmp_path / "grandchild"
+    try:
+        with pytest.raises(ChildDied):
+            await children.run(partial(child_app.leave_a_grandchild, str(file)), alone=True)
+    finally:
+        os.kill(begun_in(file)(), signal.SIGKILL)
+
+
+async def test_a_process_that_died_at_rest_is_replaced(make: Make) -> None:
+    children = make()
+    pid = await children.run(os.getpid)
+    os.kill(pid, signal.SIGKILL)
+    await eventually(partial(is_gone, pid))
+    assert await children.run(os.getpid) != pid
+
+
+async def test_the_soft_limit_is_raised_in_the_body_and_the_process_stays(make: Make, tmp_path: Path) -> None:
+    children, told, pids = make(), asyncio.Event(), list[int]()
+    answer = await children.run(
+        partial(spin, str(tmp_path / "begun")), soft_seconds=0.2, on_begin=pids.append, on_soft_limit=told.set
+    )
+    assert answer == "tidied up"
+    assert told.is_set()
+    assert await children.run(os.getpid) == pids[0]
+
+
+async def test_limits_do_not_count_while_a_call_waits(make: Make, tmp_path: Path) -> None:
+    children = make(processes=1)
+    first = asyncio.create_task(children.run(partial(spin, str(tmp_path / "begun")), soft_seconds=0.5))
+    second = children.run(partial(give, "in time"), soft_seconds=0.2, hard_seconds=0.4)
+    assert await asyncio.gather(first, second) == ["tidied up", "in time"]
+
+
+async def test_a_soft_limit_that_comes_late_hits_nobody(make: Make) -> None:
+    children = make()
+    pid = await children.run(os.getpid)
+    for _ in range(100):
+        os.kill(pid, signal.SIGUSR1)
+        assert await children.run(partial(give, pid)) == pid
+
+
+async def test_the_hard_limit_kills_the_process_and_the_next_call_has_another(make: Make, tmp_path: Path) -> None:
+    children, pids = make(), list[int]()
+    with pytest.raises(TimeLimitExceeded):
+        await children.run(partial(spin, str(tmp_path / "begun")), hard_seconds=0.2, on_begin=pids.append)
+    await eventually(partial(is_gone, pids[0]))
+    assert await children.run(os.getpid) != pids[0]
+
+
+async def test_a_timeout_of_the_bodys_own_is_not_the_limit(make: Make) -> None:
+    with pytest.raises(TimeoutError, match="mine"):
+        await make().run(partial(fail, TimeoutError("mine")), hard_seconds=20)
+
+
+async def test_cancelling_kills_the_process_at_once(make: Make, tmp_path: Path) -> None:
+    children, file = make(), tmp_path / "begun"
+    call = asyncio.create_task(children.run(partial(spin, str(file))))
+    pid = await eventually(begun_in(file))
+    call.cancel()
+    await asyncio.wait({call})
+    assert call.cancelled()
+    await eventually(partial(is_gone, pid), 1.0)
+
+
+async def test_what_cannot_travel_fails_the_call_and_harms_nobody(make: Make) -> None:
+    children = make()
+    pid = await children.run(os.getpid)
+    with pytest.raises(TypeError, match="pickle"):
+        await children.run(child_app.give_a_lock)
+    with pytest.raises((TypeError, AttributeError), match="pickle"):
+        await children.run(lambda: None)
+    assert await children.run(os.getpid) == pid
+
+
+async def test_megabytes_travel_both_ways(make: Make) -> None:
+    value = os.urandom(20_000_000)
+    assert await make().run(partial(give, value)) == value
+
+
+async def test_a_process_is_replaced_after_its_share_of_calls(make: Make) -> None:
+    children = make(processes=1, max_calls=3)
+    pids = [await children.run(os.getpid) for _ in range(7)]
+    assert [len(set(pids[at : at + 3])) for at in (0, 3, 6)] == [1, 1, 1]
+    assert len(set(pids)) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what another process holds")
+async def test_a_process_that_holds_too_much_is_replaced(make: Make) -> None:
+    children = make(processes=1, max_memory_kib=300_000)
+    pid = await children.run(os.getpid)
+    assert await children.run(partial(child_app.hold, 400_000_000)) == pid
+    assert await children.run(os.getpid) != pid
+
+
+async def test_when_no_process_can_be_started_the_message_goes_back(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "START_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(module.log, "propagate", True)
+    with pytest.raises(Reject) as rejected:
+        await make("tests.tasks.pool.nothing:app").run(os.getpid, alone=True)
+    assert rejected.value.requeue  # type: ignore[attr-defined]  # the stubs leave it out
+    assert "A child process that imports tests.tasks.pool.nothing:app could not be started" in caplog.text
+
+
+async def test_closing_ends_what_runs_and_what_rests(make: Make, tmp_path: Path) -> None:
+    children, file = make(), tmp_path / "begun"
+    busy = asyncio.create_task(children.run(partial(spin, str(file))))
+    spinning = await eventually(begun_in(file))
+    resting = await children.run(os.getpid)
+    await children.close()
+    assert is_gone(spinning)
+    assert is_gone(resting)
+    with pytest.raises(WorkerLostError):
+        await busy
+
+
+async def test_a_process_hears_that_the_worker_stops_and_may_finish(make: Make) -> None:
+    children, began = make(), asyncio.Event()
+    call = asyncio.create_task(children.run(child_app.hear_of_the_stop, on_begin=lambda pid: began.set()))
+    await began.wait()
+    children.stop_soon()
+    assert await call
+
+
+async def test_a_termination_of_the_whole_service_is_left_to_the_worker(make: Make, tmp_path: Path) -> None:
+    children, file = make(), tmp_path / "begun"
+    call = asyncio.create_task(children.run(partial(spin, str(file)), soft_seconds=20))
+    pid = await eventually(begun_in(file))
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGUSR1)
+    assert await call == "tidied up"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can be volunteered")
+async def test_the_kernel_takes_a_child_before_its_worker_when_memory_is_short(make: Make) -> None:
+    assert await make().run(child_app.oom_score) == "1000"
+
+
+PARENT = """
+import asyncio, functools, sys
+from tasks.pool.children import Children
+from tests.tasks.pool import child_app
+
+async def main():
+    children = Children("tests.tasks.pool.child_app:app", "me@here", processes=2, lone_processes=1)
+    calls = [children.run(functools.partial(child_app.spin, path)) for path in sys.argv[1:3]]
+    calls.append(children.run(functools.partial(child_app.spin, sys.argv[3]), alone=True))
+    await asyncio.gather(*calls)
+
+asyncio.run(main())
+"""
+
+
+async def test_no_process_outlives_a_killed_worker(tmp_path: Path) -> None:
+    files = [tmp_path / str(number) for number in range(3)]
+    command = [sys.executable, "-c", PARENT, *map(str, files)]
+    parent = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
+    try:
+        pids = [await eventually(begun_in(file), 20.0) for file in files]
+        parent.kill()
+        for pid in pids:
+            await asyncio.to_thread(wait_until_gone, pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
+
+
+async def test_a_process_whose_worker_has_hung_up_ends_in_the_middle_of_its_body(tmp_path: Path) -> None:
+    file = tmp_path / "begun"
+    child = await Child.start(APPLICATION, "me@here")
+    call = asyncio.create_task(child.call(partial(spin, str(file))))
+    await eventually(begun_in(file))
+    child._writer.close()  # what the kernel does to a dead worker's sockets, where it does nothing else
+    with pytest.raises(ChildDied):
+        await call
+    assert child._process.returncode == 1
