@@ -4,9 +4,12 @@ import subprocess
 import sys
 
 import pytest
+from celery.app.backends import by_url
+from kombu.transport import TRANSPORT_ALIASES
 
-from tasks.app import celery_url, configure
+from tasks.app import POOLS, app, celery_url, configure
 from tasks.queues import QUEUES
+from tasks.results import StoredTogether
 from tasks.settings import TaskSettings
 
 IMPORT = """
@@ -46,7 +49,6 @@ def test_only_json_is_accepted_and_work_is_acknowledged_when_it_is_done(task_set
     assert (conf.accept_content, conf.result_accept_content, conf.task_serializer) == (["json"], ["json"], "json")
     assert conf.task_acks_late
     assert conf.worker_prefetch_multiplier == 1
-    assert conf.worker_max_tasks_per_child > 0
     assert [queue.name for queue in conf.task_queues] == list(QUEUES)
 
 
@@ -55,3 +57,27 @@ def test_broker_and_results_live_in_redis_unless_they_are_given_places_of_their_
     assert (conf.broker_url, conf.result_backend) == ("redis://a/1", "redis://a/1")
     conf = configure(TaskSettings(broker_url="redis://b/1", result_backend_url="redis://c/1")).conf
     assert (conf.broker_url, conf.result_backend) == ("redis://b/1", "redis://c/1")
+
+
+def test_workers_run_on_the_event_loop_and_lose_nothing_unless_the_settings_say_otherwise() -> None:
+    conf = configure(TaskSettings()).conf
+    assert (conf.worker_pool, conf.worker_concurrency, conf.worker_max_tasks_per_child) == (
+        POOLS["asyncio"],
+        None,
+        None,
+    )
+    assert TRANSPORT_ALIASES["redis"] == "tasks.transport:Transport"
+    assert conf.broker_transport_options["lease_seconds"] == 10.0
+
+    chosen = TaskSettings(pool="prefork", transport="stock", concurrency=3, recycle_above_bytes=1 << 30)
+    conf = configure(chosen).conf
+    assert (conf.worker_pool, conf.worker_concurrency) == ("prefork", 3)
+    assert (conf.worker_max_tasks_per_child, conf.worker_max_memory_per_child) == (1_000, 1 << 20)
+    assert TRANSPORT_ALIASES["redis"] == "kombu.transport.redis:Transport"
+
+
+def test_results_of_every_kind_of_address_are_stored_together() -> None:
+    for address in ("redis://h/1", "rediss://h/1", "unix:///s?db=1"):
+        conf = configure(TaskSettings(redis_url=address)).conf
+        kind, _ = by_url(conf.result_backend, app.loader)
+        assert issubclass(kind, StoredTogether)
