@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -17,45 +14,18 @@ from celery.app.trace import fast_trace_task
 from celery.exceptions import Reject
 
 from tasks.pool import children as module
-from tasks.pool.child import Child, ChildDied
-from tasks.pool.children import Children
-from tests.service.child_programs import wait_until_gone
+from tasks.pool.child import ChildDied
 from tests.tasks.pool import child_app
 from tests.tasks.pool.child_app import fail, give, kill_itself, leave, meet, spin
+from tests.tasks.pool.children_made import Make, begun_in, is_gone, making
 from tests.waiting import eventually
-
-APPLICATION = "tests.tasks.pool.child_app:app"
-ROOT = Path(__file__).parents[3]
-
-Make = Callable[..., Children]
 
 
 @pytest.fixture
 async def make() -> AsyncIterator[Make]:
-    """Makes children that end with the test, which may take 30 s."""
-    made: list[Children] = []
-
-    def make(application: str = APPLICATION, **options: Any) -> Children:
-        made.append(Children(application, "me@here", **{"processes": 2, "lone_processes": 2} | options))
-        return made[-1]
-
-    async with asyncio.timeout(30):
+    """Makes children that end with the test."""
+    async with making() as make:
         yield make
-    for children in made:
-        await children.close()
-
-
-def begun_in(file: Path) -> Callable[[], int]:
-    """Asks for the process that has written its id there."""
-    return lambda: int(file.read_text() or 0) if file.exists() else 0
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 async def test_calls_run_in_a_process_that_stays(make: Make) -> None:
@@ -164,7 +134,7 @@ async def test_limits_do_not_count_while_a_call_waits(make: Make, tmp_path: Path
     children = make(processes=1)
     first = asyncio.create_task(children.run(partial(spin, str(tmp_path / "begun")), soft_seconds=0.5))
     second = children.run(partial(give, "in time"), soft_seconds=0.2, hard_seconds=0.4)
-    assert await asyncio.gather(first, second) == ["tidied up", "in time"]
+    assert list(await asyncio.gather(first, second)) == ["tidied up", "in time"]
 
 
 async def test_a_soft_limit_that_comes_late_hits_nobody(make: Make) -> None:
@@ -237,79 +207,3 @@ async def test_when_no_process_can_be_started_the_message_goes_back(
         await make("tests.tasks.pool.nothing:app").run(os.getpid, alone=True)
     assert rejected.value.requeue  # type: ignore[attr-defined]  # the stubs leave it out
     assert "A child process that imports tests.tasks.pool.nothing:app could not be started" in caplog.text
-
-
-async def test_closing_ends_what_runs_and_what_rests(make: Make, tmp_path: Path) -> None:
-    children, file = make(), tmp_path / "begun"
-    busy = asyncio.create_task(children.run(partial(spin, str(file))))
-    spinning = await eventually(begun_in(file))
-    resting = await children.run(os.getpid)
-    await children.close()
-    assert is_gone(spinning)
-    assert is_gone(resting)
-    with pytest.raises(WorkerLostError):
-        await busy
-
-
-async def test_a_process_hears_that_the_worker_stops_and_may_finish(make: Make) -> None:
-    children, began = make(), asyncio.Event()
-    call = asyncio.create_task(children.run(child_app.hear_of_the_stop, on_begin=lambda pid: began.set()))
-    await began.wait()
-    children.stop_soon()
-    assert await call
-
-
-async def test_a_termination_of_the_whole_service_is_left_to_the_worker(make: Make, tmp_path: Path) -> None:
-    children, file = make(), tmp_path / "begun"
-    call = asyncio.create_task(children.run(partial(spin, str(file)), soft_seconds=20))
-    pid = await eventually(begun_in(file))
-    os.kill(pid, signal.SIGTERM)
-    os.kill(pid, signal.SIGINT)
-    os.kill(pid, signal.SIGUSR1)
-    assert await call == "tidied up"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can be volunteered")
-async def test_the_kernel_takes_a_child_before_its_worker_when_memory_is_short(make: Make) -> None:
-    assert await make().run(child_app.oom_score) == "1000"
-
-
-PARENT = """
-import asyncio, functools, sys
-from tasks.pool.children import Children
-from tests.tasks.pool import child_app
-
-async def main():
-    children = Children("tests.tasks.pool.child_app:app", "me@here", processes=2, lone_processes=1)
-    calls = [children.run(functools.partial(child_app.spin, path)) for path in sys.argv[1:3]]
-    calls.append(children.run(functools.partial(child_app.spin, sys.argv[3]), alone=True))
-    await asyncio.gather(*calls)
-
-asyncio.run(main())
-"""
-
-
-async def test_no_process_outlives_a_killed_worker(tmp_path: Path) -> None:
-    files = [tmp_path / str(number) for number in range(3)]
-    command = [sys.executable, "-c", PARENT, *map(str, files)]
-    parent = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
-    try:
-        pids = [await eventually(begun_in(file), 20.0) for file in files]
-        parent.kill()
-        for pid in pids:
-            await asyncio.to_thread(wait_until_gone, pid)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(parent.pid, signal.SIGKILL)
-        parent.wait()
-
-
-async def test_a_process_whose_worker_has_hung_up_ends_in_the_middle_of_its_body(tmp_path: Path) -> None:
-    file = tmp_path / "begun"
-    child = await Child.start(APPLICATION, "me@here")
-    call = asyncio.create_task(child.call(partial(spin, str(file))))
-    await eventually(begun_in(file))
-    child._writer.close()  # what the kernel does to a dead worker's sockets, where it does nothing else
-    with pytest.raises(ChildDied):
-        await call
-    assert child._process.returncode == 1
