@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from tasks.transport.kombu_privates import StockPoller
@@ -60,10 +61,15 @@ class Poller(StockPoller):
         super().on_poll_start()
 
     def on_readable(self, fileno: int) -> Any:
-        """There is something to read. An answer is read also without room: what it brings is held already."""
+        """There is something to read. An answer is read also without room: what it brings is held already.
+
+        Raises Empty when nobody was given a message: who drains with a time limit would start it anew otherwise.
+        """
         found = self._fd_to_chan.get(fileno)
         if found is not None and found[1] == "BRPOP":
-            return found[0].intake.on_readable()
+            if not found[0].intake.on_readable():
+                raise Empty
+            return True
         return super().on_readable(fileno)
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:
