@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
 from redis import Redis
 
 from tests.waiting import eventually
-from tests.weather.generic_app import QUEUES, RUNS, STARTS, Setup
+from tests.weather.generic_app import QUEUES, RUNS, STARTS, Setup, build
+from tests.weather.servers import Server
 
 START_SECONDS = 30.0
+LOG_CHARACTERS = 4_000
 
 
 class Ledger:
@@ -52,10 +53,17 @@ class Ledger:
 
         await eventually(none_missing, deadline_seconds)
 
-    async def have_started(self, numbers: Iterable[int], deadline_seconds: float = 20.0) -> None:
-        """Waits until each of these runs and waits for its gate."""
+    async def have_started(self, numbers: Iterable[int], times: int = 1, deadline_seconds: float = 20.0) -> None:
+        """Waits until each of these has been begun so often, and waits for its gate."""
         wanted = set(numbers)
-        await eventually(lambda: wanted <= self.starts().keys(), deadline_seconds)
+
+        def begun() -> bool:
+            starts = self.starts()
+            waiting = sorted(number for number in wanted if starts.get(number, 0) < times)
+            assert not waiting, f"{len(waiting)} not begun {times} times, as {waiting[:10]}"
+            return True
+
+        await eventually(begun, deadline_seconds)
 
     def _counts(self, key: str) -> dict[int, int]:
         counts: Any = self._redis.hgetall(key)
@@ -86,10 +94,14 @@ class Worker:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    async def ended(self, deadline_seconds: float = 20.0) -> int:
+        """Waits until it ends by itself; returns the exit code."""
+        return await asyncio.to_thread(self.process.wait, deadline_seconds)
+
     async def stop(self, deadline_seconds: float = 20.0) -> int:
         """A warm shutdown; returns the exit code."""
         self.process.terminate()
-        return await asyncio.to_thread(self.process.wait, deadline_seconds)
+        return await self.ended(deadline_seconds)
 
 
 @asynccontextmanager
@@ -114,16 +126,20 @@ async def worker(setup: Setup, log_folder: Path, *options: str, ready: bool = Tr
         if ready:
             await eventually(is_ready, START_SECONDS)
         yield started
+    except BaseException:
+        print(f"The log of {name} ends:\n{started.log()[-LOG_CHARACTERS:]}")
+        raise
     finally:
         if process.poll() is None:
             started.kill()
 
 
-async def send(app: Celery, numbers: Iterable[int], gate: str = "", **options: Any) -> None:
+async def send(setup: Setup, numbers: Iterable[int], gate: str = "", **options: Any) -> None:
     """Publishes one message for each number, in turn to each queue, without blocking the test's loop.
 
     With a gate, each of the tasks waits until that is opened.
     """
+    app = build(setup)
     name, more = ("wait_for", (gate,)) if gate else ("mark", ())
 
     def publish() -> None:
@@ -133,3 +149,16 @@ async def send(app: Celery, numbers: Iterable[int], gate: str = "", **options: A
                 app.send_task(name, (number, *more), **chosen)
 
     await asyncio.to_thread(publish)
+
+
+async def nothing_left(server: Server) -> None:
+    """Waits until no message is queued, delayed, held or parked any more."""
+    kept = (*QUEUES, "unacked")
+
+    def is_empty() -> bool:
+        names: Any = server.client().keys()
+        left = [name for name in names if name.startswith(kept)]
+        assert not left, f"there is something in {left}"
+        return True
+
+    await eventually(is_empty)

@@ -16,8 +16,9 @@ from celery import Celery
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from tasks import transport
+
 VARIABLE = "GENERIC_APP"
-LOSSLESS = "tasks.transport:Transport"
 ASYNCIO = "tasks.pool:AsyncioPool"
 QUEUES = ("red", "blue")
 RUNS, STARTS = "runs", "starts"
@@ -30,7 +31,7 @@ class Setup:
 
     broker: str
     ledger: str
-    transport: str | None = LOSSLESS
+    lossless: bool = True
     pool: str = ASYNCIO
     options: dict[str, Any] = field(default_factory=dict)
     conf: dict[str, Any] = field(default_factory=dict)
@@ -41,7 +42,8 @@ class Setup:
 
 
 def build(setup: Setup) -> Celery:
-    """The application; importing or building it connects to nothing."""
+    """The application, and the transport it speaks through in this process; it connects to nothing."""
+    (transport.install if setup.lossless else transport.uninstall)()
     app = Celery("generic", broker=setup.broker, set_as_current=False)
     app.conf.update(
         broker_transport_options={"lease_seconds": 2, "poll_seconds": 0.5, "visibility_timeout": 3_600} | setup.options,
@@ -56,8 +58,6 @@ def build(setup: Setup) -> Celery:
         worker_enable_remote_control=True,
         worker_send_task_events=False,
     )
-    if setup.transport:
-        app.conf.broker_transport = setup.transport
     app.conf.update(setup.conf)
     (_coroutines if setup.pool == ASYNCIO else _plain_functions)(app, setup.ledger)
     return app

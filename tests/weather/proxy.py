@@ -13,9 +13,11 @@ class Cable:
     """Forwards each connection; used through `laid_to`."""
 
     def __init__(self, port: int) -> None:
-        self._to_port, self._open, self._plugged = port, asyncio.Event(), True
-        self._open.set()
+        self._to_port, self._plugged = port, True
+        self._thawed: list[asyncio.Event] = []
+        self._flows = _set_event()
         self._ends: set[asyncio.StreamWriter] = set()
+        self._forwarding: set[asyncio.Task[None]] = set()
         self.port = 0
 
     def cut(self) -> None:
@@ -29,41 +31,53 @@ class Cable:
             end.transport.abort()
 
     def freeze(self) -> None:
-        """Nothing passes any more and nobody is told: the half-open connection that a lost route leaves behind."""
-        self._open.clear()
+        """Nothing passes the present connections any more and nobody is told, as after a lost route; new ones work."""
+        self._flows.clear()
+        self._thawed.append(self._flows)
+        self._flows = _set_event()
 
     def mend(self) -> None:
         """All is as it was; what was frozen on its way arrives now."""
         self._plugged = True
-        self._open.set()
+        while self._thawed:
+            self._thawed.pop().set()
 
-    async def forward(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    def accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Serves one connection."""
+        forwarding = asyncio.ensure_future(self._forward(from_client, to_client))
+        self._forwarding.add(forwarding)
+        forwarding.add_done_callback(self._forwarding.discard)
+
+    async def pull(self) -> None:
+        """Ends every connection for good."""
+        self.mend()
+        self.jolt()
+        await asyncio.gather(*self._forwarding)
+
+    async def _forward(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self._ends.add(to_client)
         try:
             if not self._plugged:
                 return
             from_server, to_server = await asyncio.open_connection("127.0.0.1", self._to_port)
             self._ends.add(to_server)
+            ways = ((from_client, to_server), (from_server, to_client))
+            passing = [asyncio.ensure_future(self._pass(*way, self._flows)) for way in ways]
             try:
-                await asyncio.wait(
-                    [
-                        asyncio.ensure_future(self._pass(from_client, to_server)),
-                        asyncio.ensure_future(self._pass(from_server, to_client)),
-                    ],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                for way in passing:
+                    way.cancel()
                 self._hang_up(to_server)
         except OSError:
             return
         finally:
             self._hang_up(to_client)
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event) -> None:
         try:
             while data := await source.read(CHUNK_BYTES):
-                await self._open.wait()
+                await flows.wait()
                 sink.write(data)
                 await sink.drain()
         except OSError:
@@ -74,15 +88,20 @@ class Cable:
         end.transport.abort()
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @asynccontextmanager
 async def laid_to(port: int) -> AsyncIterator[Cable]:
     """A cable to the server on this port; clients connect to `cable.port`."""
     cable = Cable(port)
-    server = await asyncio.start_server(cable.forward, "127.0.0.1", 0)
+    server = await asyncio.start_server(cable.accept, "127.0.0.1", 0)
     cable.port = server.sockets[0].getsockname()[1]
     try:
         yield cable
     finally:
         server.close()
-        cable.mend()
-        cable.jolt()
+        await cable.pull()

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import eventually
+from tests.weather.fleet import Ledger, nothing_left, send, worker
+from tests.weather.generic_app import Setup
+from tests.weather.sentinels import NAME, Watched
+
+TASKS = range(5_000)
+
+
+@pytest.fixture
+def watched(folder: Path) -> Iterator[Watched]:
+    group = Watched(folder)
+    group.start()
+    yield group
+    group.remove()
+
+
+@pytest.mark.slow
+async def test_all_tasks_end_though_the_master_dies_in_their_middle(
+    watched: Watched, ledger: Ledger, folder: Path
+) -> None:
+    options = {"master_name": NAME, "lease_seconds": 5, "socket_timeout": 2}
+    setup = Setup(broker=watched.url(), ledger=ledger.url, options=options)
+    await eventually(watched.is_complete, 30)
+    await send(setup, TASKS)
+    master = watched.master()
+    assert await asyncio.to_thread(master.client().wait, 2, 10_000) == 2, "the replicas have all of it"
+    async with worker(setup, folder), worker(setup, folder):
+        await eventually(lambda: len(ledger.runs()) > len(TASKS) // 10)
+        master.kill()
+        assert len(ledger.runs()) < len(TASKS), "it died in the middle"
+        await eventually(lambda: watched.have_another_master_than(master), 30)
+        await ledger.all_ran(TASKS, deadline_seconds=60)
+        await nothing_left(watched.master())
