@@ -140,12 +140,14 @@ class Channel(QueuesChannel):
         if not self.closed:
             self.intake.close()
             self._in_poll = None
+        try:
             while self.intake.backlog:
                 self.return_undelivered(*self.intake.backlog.popleft())
-        super().close()
-        if self._is_attached:
-            self._is_attached = False
-            self.keeper.detach()
+            super().close()
+        finally:
+            if self._is_attached:
+                self._is_attached = False
+                self.keeper.detach()
 
     def _attach(self) -> None:
         if not self._is_attached:
@@ -168,6 +170,12 @@ class Channel(QueuesChannel):
     def _basic_cancel(self, consumer_tag: str) -> Any:
         self.intake.wake()
         return super()._basic_cancel(consumer_tag)
+
+    def _unsubscribe_from(self, queue: str) -> None:
+        try:
+            super()._unsubscribe_from(queue)
+        except self.connection_errors as error:  # the subscription went with its connection
+            logger.debug("transport: not unsubscribed from %s: %s", queue, error)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         self.intake.start()

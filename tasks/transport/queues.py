@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from kombu.log import get_logger
 from kombu.utils.json import dumps
 from kombu.utils.objects import cached_property
 from redis import Redis
@@ -18,6 +19,8 @@ from tasks.transport.names import Names
 
 if TYPE_CHECKING:
     from tasks.transport.transport import Transport
+
+logger = get_logger(__name__)
 
 
 class QueuesChannel(StockChannel):
@@ -106,5 +109,10 @@ class QueuesChannel(StockChannel):
         return bool(super()._has_queue(queue, **kwargs) or self.plain_client.exists(self.names.delayed(queue)))
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *args: Any, **kwargs: Any) -> None:
-        super()._delete(queue, exchange, routing_key, pattern, *args, **kwargs)
-        self.plain_client.delete(self.names.delayed(queue))
+        try:
+            super()._delete(queue, exchange, routing_key, pattern, *args, **kwargs)
+            self.plain_client.delete(self.names.delayed(queue))
+        except self.connection_errors as error:
+            if not self._closing:  # a channel that closes must come to its end, also when the broker is gone
+                raise
+            logger.debug("transport: queue %s was not deleted: %s", queue, error)
