@@ -88,6 +88,7 @@ class Execution:
         else:
             self._over(run, run.callback, outcome)
         finally:
+            self._over(run)  # whatever has happened: a slot must not be lost
             for timer in timers:
                 timer.cancel()
 
@@ -114,7 +115,7 @@ class Execution:
             error = Terminated(run.signal or SIGTERM)
         elif run.fate is not None:
             return self._over(run)
-        return self._over(run, run.error_callback, ExceptionInfo((type(error), error, error.__traceback__)))
+        return self._over(run, run.error_callback, _information(error))
 
     def _over(self, run: Run, callback: Callable[..., object] | None = None, *arguments: Any) -> None:
         if run.phase is Phase.OVER:  # it had been given up
@@ -165,3 +166,10 @@ class Execution:
         if run.phase is not Phase.OVER:
             log.error("%s[%s] swallows its cancellation; no longer waited for", run.name, run.request["id"])
             self._failed(run, Ended())
+
+
+def _information(error: BaseException) -> ExceptionInfo:
+    try:
+        raise error  # billiard wants a traceback
+    except BaseException:
+        return ExceptionInfo()
