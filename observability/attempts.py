@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -64,28 +65,42 @@ class Attempts:
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
         self._limit = limit
-        self._seen: OrderedDict[tuple[str, int], Attempt] = OrderedDict()
         self._latest: OrderedDict[str, Attempt] = OrderedDict()
         self._failed: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._running: ContextVar[Attempt | None] = ContextVar("moorage_running_attempt", default=None)
 
     def remember(self, attempt: Attempt) -> None:
         """Notes an attempt; when it is noted again, what is said then holds."""
-        _put(self._seen, (attempt.task_id, attempt.number), attempt, self._limit)
         _put(self._latest, attempt.task_id, attempt, self._limit)
 
     def start(self, task_id: str, actor: str, message: Mapping[str, Any], started_at: float) -> Attempt:
-        """Notes that the attempt a message asks for begins. A prefork child has not seen the message come in."""
-        attempt = self.find(task_id, number_of(message)) or Attempt.of(task_id, actor, message)
+        """Notes that the attempt a message asks for begins, in this thread or context.
+
+        A prefork child has not seen the message come in.
+        """
+        attempt = self._known(task_id, number_of(message)) or Attempt.of(task_id, actor, message)
         attempt = msgspec.structs.replace(attempt, started_at=started_at)
         self.remember(attempt)
+        self._running.set(attempt)
         return attempt
+
+    def finish(self) -> None:
+        """What was begun in this thread or context is over."""
+        self._running.set(None)
+
+    def running(self) -> Attempt | None:
+        """What was begun last in this thread or context, if it is not over."""
+        return self._running.get()
 
     def find(self, task_id: str, number: int) -> Attempt | None:
         """An attempt, unless it was never seen here, or long ago.
 
         The number matters: a retry may be received, here, before the attempt it follows has told its own end.
         """
-        return self._seen.get((task_id, number))
+        attempt = self._running.get()
+        if attempt is not None and attempt.task_id == task_id and attempt.number == number:
+            return attempt
+        return self._known(task_id, number)
 
     def latest(self, task_id: str) -> Attempt | None:
         """The attempt at a task that was noted last."""
@@ -98,6 +113,10 @@ class Attempts:
             return False
         _put(self._failed, key, None, self._limit)
         return True
+
+    def _known(self, task_id: str, number: int) -> Attempt | None:
+        attempt = self._latest.get(task_id)
+        return attempt if attempt is not None and attempt.number == number else None
 
 
 K = TypeVar("K")

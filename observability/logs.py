@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Literal, TextIO
@@ -125,8 +126,19 @@ def _finish_for_console(out: TextIO) -> list[Processor]:
     return [structlog.processors.format_exc_info, mask_event, _escape_controls, place, renderer]
 
 
+_second: tuple[int, str] = (0, "")
+"""The last second that was written, and how: most lines share theirs with the line before."""
+
+
 def _timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    global _second  # noqa: PLW0603 - one tuple, replaced as a whole, so threads need no lock
+    now = time.time_ns() // 1_000_000
+    second, written = _second
+    if second != now // 1_000:
+        second = now // 1_000
+        written = datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+        _second = (second, written)
+    return f"{written}.{now % 1_000:03d}Z"
 
 
 def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

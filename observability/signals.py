@@ -35,7 +35,7 @@ class TaskObserver:
         self._node_name = node_name
         self._quiet_actors = frozenset(quiet_actors)
         self._attempts = Attempts()
-        self._log: FilteringBoundLogger = structlog.get_logger("moorage.tasks")
+        self._log: FilteringBoundLogger = structlog.get_logger("moorage.tasks").bind()
 
     def receivers(self) -> list[tuple[Signal, Callable[..., None]]]:
         """Which method hears which signal."""
@@ -93,8 +93,8 @@ class TaskObserver:
         self._tell("task.started", attempt)
 
     def on_succeeded(self, sender: Any, **_: object) -> None:
-        """An attempt has given its result."""
-        attempt = self._attempt(sender, sender.request.id)
+        """An attempt has given its result, in the thread or context that ran its body."""
+        attempt = self._attempts.running() or self._attempt(sender, sender.request.id)
         self._count(metrics.TASKS_SUCCEEDED, attempt)
         self._tell("task.succeeded", attempt)
 
@@ -127,6 +127,7 @@ class TaskObserver:
 
     def on_finished(self, **_: object) -> None:
         """The attempt is over, whatever came of it."""
+        self._attempts.finish()
         context.clear()
 
     def on_shutdown(self, **_: object) -> None:
@@ -146,16 +147,19 @@ class TaskObserver:
 
     def _tell(self, event: str, attempt: Attempt, **more: object) -> None:
         quiet = attempt.actor in self._quiet_actors and event != "task.failed"
-        level = logging.DEBUG if quiet else logging.INFO
-        if not self._log.is_enabled_for(level):
-            return
-        now, began = time.perf_counter(), attempt.started_at
-        if began is not None and event != "task.started":
-            more["duration_seconds"] = round(now - began, 6)
-        if began is not None and attempt.ready_at is not None:
-            waited = time.time() - (now - began) - attempt.ready_at
-            more["wait_seconds"] = round(max(0.0, waited), 6)  # clocks of two machines may disagree
-        self._log.log(level, event, **attempt.words, **more)
+        log = self._log.debug if quiet else self._log.info
+        began = attempt.started_at
+        if began is not None:
+            now = time.perf_counter()
+            if event != "task.started":
+                more["duration_seconds"] = round(now - began, 6)
+            if attempt.ready_at is not None:
+                waited = time.time() - (now - began) - attempt.ready_at
+                more["wait_seconds"] = round(max(0.0, waited), 6)  # clocks of two machines may disagree
+        if attempt is self._attempts.running():
+            log(event, **more)  # the log context says the rest
+        else:
+            log(event, **attempt.words, **more)
 
 
 class _Attached:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from celery.app.backends import by_url
@@ -79,5 +80,6 @@ def test_workers_run_on_the_event_loop_and_lose_nothing_unless_the_settings_say_
 def test_results_of_every_kind_of_address_are_stored_together() -> None:
     for address in ("redis://h/1", "rediss://h/1", "unix:///s?db=1"):
         conf = configure(TaskSettings(redis_url=address)).conf
-        kind, _ = by_url(conf.result_backend, app.loader)
+        found: Any = by_url(conf.result_backend, app.loader)
+        kind, _ = found
         assert issubclass(kind, StoredTogether)
