@@ -70,7 +70,7 @@ def sections(address: Addresses, logs: Path, rounds: int, *, quick: bool) -> dic
         "processes": lambda: comparisons.two_processes(bench, rounds),
         "sleepers": lambda: [*sleepers.rows(bench, 1_000, 2.5), *sleepers.rows(bench, 5_000, 7.0)],
         "idle": lambda: idle.rows(bench, 100 if quick else 500, 5.0 if quick else 20.0),
-        "recovery": lambda: recovery.rows(address(3), address(4), logs, 30.0 if quick else 120.0),
+        "recovery": lambda: recovery.rows(address(3), address(4), logs, 1 if quick else 4, 30.0 if quick else 120.0),
         "claims": claim_rows,
     }
 

@@ -39,7 +39,7 @@ class Bench:
 
     def __init__(self, redis_url: str, logs: Path, share: float) -> None:
         self.redis_url, self.logs, self._share = redis_url, logs, share
-        self.redis = Redis.from_url(redis_url)
+        self.redis = Redis.from_url(redis_url, socket_timeout=None)  # its waits are long
         self._messages: dict[str, bytes] = {}
 
     def message(self, contender: Contender) -> bytes:

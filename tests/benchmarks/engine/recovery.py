@@ -5,8 +5,10 @@ Stock Celery gives a task back after its `visibility_timeout`, an hour unless to
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
@@ -37,58 +39,66 @@ class Bereaved:
         message = bench.message(contender)
         bench.redis.flushdb()
         command, variables, log = contender.command(), bench.variables(contender), bench.log(contender)
-        doomed = processes.start(command, variables, log)
+        doomed = processes.start([*command, "-n", "doomed@%h"], variables, log)
         self._heir: processes.Worker | None = None
         try:
             backlogs.fill(contender.backlog(), bench.redis, message, 1)
             self._await_begun(BEGIN_SECONDS)
-            self._heir = processes.start(command, variables, log)
+            self._heir = processes.start([*command, "-n", "heir@%h"], variables, log)
             _wait_until_consuming(bench.redis, 2)
         finally:
             doomed.kill()
-        self._killed_at = time.monotonic()
+        self._killed_at = time.time()  # the tasks say in the same clock when they begin
 
     def begun_again_after(self, most_seconds: float) -> float | None:
         """Seconds from the kill to the second beginning; None when it did not come within so many."""
         try:
-            self._await_begun(max(0.1, self._killed_at + most_seconds - time.monotonic()))
+            return self._await_begun(max(0.1, self._killed_at + most_seconds - time.time())) - self._killed_at
         except TimeoutError:
             return None
-        return time.monotonic() - self._killed_at
 
     def end(self) -> None:
         """Ends the second worker."""
         if self._heir is not None:
             self._heir.kill()
 
-    def _await_begun(self, seconds: float) -> None:
-        if self._redis.blpop(["begun"], timeout=seconds) is None:
+    def _await_begun(self, seconds: float) -> float:
+        told: Any = self._redis.blpop(["begun"], timeout=seconds)
+        if told is None:
             raise TimeoutError("the task does not begin")
+        return float(told[1])
 
 
-def rows(redis_url: str, other_url: str, logs: Path, patience_seconds: float) -> list[Row]:
-    """Ours and, for at most `patience_seconds`, stock Celery's, both in the same time."""
-    ours = Bereaved(Bench(redis_url, logs, 1.0), OURS)
+def rows(redis_url: str, other_url: str, logs: Path, kills: int, patience_seconds: float) -> list[Row]:
+    """The longest wait of ours after so many kills and, in the same time, stock Celery's, up to `patience_seconds`."""
     stock = Bereaved(Bench(other_url, logs, 1.0), STOCK)
     try:
-        own_seconds = ours.begun_again_after(patience_seconds)
+        waits = [_own_wait(Bench(redis_url, logs, 1.0)) for _ in range(kills)]
         stock_seconds = stock.begun_again_after(patience_seconds)
     finally:
-        ours.end()
         stock.end()
+    longest = max(waits)
     return [
         Row(
-            "kill -9 until another worker begins the task, default lease",
-            _figure(own_seconds, patience_seconds),
+            f"kill -9 until another worker begins, longest of {kills}",
+            f"{longest:.1f} s",
             f"at most {MOST_SECONDS:g} s",
-            own_seconds is not None and own_seconds <= MOST_SECONDS,
+            longest <= MOST_SECONDS,
         ),
-        Row(f"  {STOCK.name}", _figure(stock_seconds, patience_seconds)),
+        Row(
+            f"  {STOCK.name}",
+            f"over {patience_seconds:.0f} s" if stock_seconds is None else f"{stock_seconds:.1f} s",
+        ),
     ]
 
 
-def _figure(seconds: float | None, patience_seconds: float) -> str:
-    return f"over {patience_seconds:.0f} s" if seconds is None else f"{seconds:.1f} s"
+def _own_wait(bench: Bench) -> float:
+    ours = Bereaved(bench, OURS)
+    try:
+        waited = ours.begun_again_after(3 * MOST_SECONDS)
+        return math.inf if waited is None else waited
+    finally:
+        ours.end()
 
 
 def _wait_until_consuming(redis: Redis, workers: int) -> None:
