@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kombu.log import get_logger
 from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as SilentServer
 
 from tasks.transport.connecting import ClusterRefused, is_of_cluster
 from tasks.transport.messages import decode, tag_in
@@ -41,6 +42,7 @@ class Asked(NamedTuple):
     sources: list[Source]
     want: int
     acks: list[str]
+    overdue_at: float
 
 
 class Intake:
@@ -66,7 +68,7 @@ class Intake:
         connection = channel.client.connection
         self._prepare(connection)
         acks = channel.keeper.acks.take()
-        self._asked = Asked(sources, want, acks)
+        self._asked = Asked(sources, want, acks, now + channel.options.silence_seconds)
         share = None if channel.shares_evenly else want
         try:
             connection.send_command(*CLAIM.command(*claim_words(channel.names, sources, want, acks, share)))
@@ -74,6 +76,7 @@ class Intake:
             self._unanswered()
             raise
         channel.expect_answer(connection, now)
+        channel.poller.call_at(self._asked.overdue_at)
 
     def on_readable(self) -> bool | None:
         """Reads an answer or an announcement. True when messages were delivered. Raises what redis-py raises."""
@@ -114,6 +117,10 @@ class Intake:
 
     def wake_if_due(self, now: float) -> float | None:
         """Ends a wait that has lasted long enough; otherwise says until when it lasts, on the monotonic clock."""
+        if self._asked is not None and now < self._asked.overdue_at:
+            return self._asked.overdue_at
+        if self._asked is not None:
+            self._overdue()
         if self._waiting_until is not None and now >= self._waiting_until:
             self.wake()
         return self._waiting_until or (self._not_before if self._not_before > now else None)
@@ -191,6 +198,11 @@ class Intake:
             self._channel.keeper.acks.put_back(self._asked.acks)
             self._asked = None
             self._channel.expect_nothing()
+
+    def _overdue(self) -> None:
+        """A claim is answered at once; where nothing comes, a route was lost without a word to either end."""
+        if not self._channel.client.connection.can_read(timeout=0):  # else this process was away, not the server
+            self._lost(SilentServer(f"no answer for {self._channel.options.silence_seconds:g} s"))
 
     def _lost(self, error: Exception) -> None:
         """Connects anew by itself once; if that does not help, the consumer is told."""

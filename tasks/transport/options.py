@@ -28,6 +28,9 @@ class Options:
     poll_seconds: float = 1.0
     """How long an idle consumer waits at most before it looks by itself."""
 
+    silence_seconds: float = 5.0
+    """How long a claim may go unanswered until its connection is taken for dead."""
+
     drain_seconds: float = 0.01
     """How long messages are delivered before the event loop gets its turn."""
 
