@@ -81,7 +81,7 @@ class Children:
             except ChildDied as died:
                 if alone:
                     raise
-                raise WorkerLostError(str(died)) from died
+                raise WorkerLostError(str(died)) from None
             finally:
                 self._give_back(child, alone)
 

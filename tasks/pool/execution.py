@@ -108,7 +108,7 @@ class Execution:
             raise
         except ChildDied as died:
             run.call = functools.partial(alone.conclude, self._app.tasks[run.name], run.request, died)
-            raise await traced(run) from died
+            raise await traced(run) from None
 
     def _failed(self, run: Run, error: BaseException) -> None:
         if run.fate is Fate.TERMINATED:

@@ -29,7 +29,9 @@ async def test_what_kills_its_worker_is_concluded_alone_and_its_neighbours_succe
         await eventually(client.nothing_is_left)
         assert workers.exit_codes == [-9, -9]
         worker_pid = workers.process.pid
-    assert [int(answer.split()[0]) for answer in answers] == [1] * 100 + [2] * 4
+    losses = [int(answer.split()[0]) for answer in answers]
+    assert set(losses[:100]) <= {1, 2}  # 2: it was done, but that had not been acknowledged when the worker was killed
+    assert losses[100:] == [2] * 4
     pids_alone = {int(answer.split()[2]) for answer in answers[100:]}
     assert len(pids_alone - {worker_pid}) == 4
     assert client.redis.lrange("mourned", 0, -1) == [f"{killer.id} -9"]
