@@ -8,7 +8,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError
 
-from tests.weather.fleet import Ledger, nothing_left, send, worker
+from tests.weather.fleet import LOST, Ledger, nothing_left, send, worker
 from tests.weather.generic_app import Setup
 from tests.weather.servers import HOST, Server
 
@@ -29,7 +29,7 @@ async def test_a_server_that_restarts_finds_its_workers_again(
         await ledger.have_started(RUNNING)
         await send(setup, LOAD)
         server.kill()
-        await holder.says("connection to broker lost")
+        await holder.says(LOST)
         server.start()
         await ledger.all_ran(LOAD)
         ledger.open_gate("open")
@@ -57,7 +57,7 @@ async def test_workers_thrown_out_under_load_come_back(
     async with worker(setup, folder) as holder:
         for times in range(1, 4):
             server.client().client_kill_filter(_type="normal", skipme=True)
-            await holder.says("connection to broker lost", times)
+            await holder.says(LOST, times)
         await ledger.all_ran(LOAD)
         await nothing_left(server)
 
