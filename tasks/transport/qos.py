@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kombu.log import get_logger
 from kombu.transport import virtual
+from redis.exceptions import ResponseError
 
 from tasks.transport import running
 from tasks.transport.kombu_privates import StockQoS
 
 if TYPE_CHECKING:
     from tasks.transport.channel import Channel
+
+logger = get_logger(__name__)
 
 
 class QoS(StockQoS):
@@ -59,6 +63,13 @@ class QoS(StockQoS):
         else:
             self.restore_by_tag(delivery_tag, leftmost=True)
         self._quick_ack(delivery_tag)
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """What stock workers left goes back as kombu does it, once the server takes writes."""
+        try:
+            super().restore_visible(*args, **kwargs)
+        except ResponseError as error:
+            logger.warning("transport: what stock workers left can't be given back now: %s", error)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Everything in hand goes back."""

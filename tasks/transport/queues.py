@@ -11,6 +11,7 @@ from kombu.log import get_logger
 from kombu.utils.json import dumps
 from kombu.utils.objects import cached_property
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from tasks.transport import connecting
 from tasks.transport.delayed import due_seconds
@@ -107,6 +108,13 @@ class QueuesChannel(StockChannel):
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:
         return bool(super()._has_queue(queue, **kwargs) or self.plain_client.exists(self.names.delayed(queue)))
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """A consumer needs no binding, and it is consumers that make room on a full server: they must get to work."""
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except OutOfMemoryError as error:
+            logger.warning("transport: can't write down that %r goes to %r: %s", routing_key, queue, error)
 
     def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *args: Any, **kwargs: Any) -> None:
         try:

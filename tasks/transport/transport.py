@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kombu.transport import redis as stock
+from redis.exceptions import ReadOnlyError
 
 from tasks.transport import life
 from tasks.transport.channel import Channel
@@ -26,6 +27,7 @@ class Transport(StockTransport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
+        self.connection_errors = (*self.connection_errors, ReadOnlyError)  # a primary that is a replica for now
         self.cycle = Poller()
         self.speaks_resp3 = True
         self.options: dict[str, Any] = client.transport_options or {}

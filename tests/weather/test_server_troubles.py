@@ -53,12 +53,13 @@ async def test_a_server_that_forgets_its_scripts_is_told_them_again(
 async def test_workers_thrown_out_under_load_come_back(
     setup: Setup, server: Server, ledger: Ledger, folder: Path
 ) -> None:
-    await send(setup, LOAD)
     async with worker(setup, folder) as holder:
         for times in range(1, 4):
+            tasks = range(times * 500, times * 500 + 500)
+            await send(setup, tasks)
             server.client().client_kill_filter(_type="normal", skipme=True)
             await holder.says(LOST, times)
-        await ledger.all_ran(LOAD)
+            await ledger.all_ran(tasks)
         await nothing_left(server)
 
 
