@@ -35,6 +35,16 @@ def retrace(app: Celery, task: Task[Any, Any], hostname: str | None = None) -> N
     task.__trace__ = build_tracer(task.name, task, app.loader, hostname, app=app)
 
 
+def decoded(args: tuple[Any, ...], accept_callback: Callable[..., object]) -> tuple[Any, ...]:
+    """The tracer's arguments with the body that Celery's Request has decoded already, in place of the raw one.
+
+    Decoding it twice, as prefork must, is a tenth of what a small task costs. Without a content type the tracer takes
+    a body as it is.
+    """
+    payload = getattr(getattr(accept_callback, "__self__", None), "_payload", None)
+    return args if payload is None else (*args[:3], payload, None, None)
+
+
 def run_acks(hub: Any) -> None:
     """Runs the acks that wait for a hub that no longer turns, and leaves everything else where it is."""
     _run_ready_callbacks(hub)

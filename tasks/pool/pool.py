@@ -23,6 +23,7 @@ from celery.utils.log import get_logger
 from tasks.pool import bodies, recycling, stopping, watch
 from tasks.pool.alone import SUSPECT_LOSSES
 from tasks.pool.bell import AnsweringThread, Reports
+from tasks.pool.celery_privates import decoded
 from tasks.pool.children import Children
 from tasks.pool.execution import Execution
 from tasks.pool.loop import LoopThread
@@ -99,7 +100,7 @@ class AsyncioPool(BasePool):
         run = Run(
             next(self._ids),
             target,
-            args,
+            decoded(args, accept_callback),
             callback=callback,
             accept_callback=accept_callback,
             error_callback=error_callback,

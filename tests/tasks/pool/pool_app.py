@@ -49,7 +49,8 @@ def use(socket: str) -> Celery:
     """Points the application at the server on this unix socket."""
     global REDIS_SOCKET  # noqa: PLW0603 - the test process learns it late, the worker from its environment
     REDIS_SOCKET = socket
-    app.conf.broker_url = app.conf.result_backend = f"redis+socket://{socket}?virtual_host={DATABASE}"
+    url = f"redis+socket://{socket}?virtual_host={DATABASE}"
+    app.conf.update(broker_url=url, result_backend=url)
     return app
 
 
@@ -65,7 +66,7 @@ def note(about: object, *what: Any) -> None:
 
 def read_notes(about: object) -> list[Any]:
     """What has been noted, oldest first; a single value as it is."""
-    found = [json.loads(line) for line in notes().lrange(f"notes:{about}", 0, -1)]  # type: ignore[union-attr]
+    found = [json.loads(line) for line in notes().lrange(f"notes:{about}", 0, -1)]
     return [what[0] if len(what) == 1 else what for what in found]
 
 
@@ -73,7 +74,7 @@ if REDIS_SOCKET:
     use(REDIS_SOCKET)
 
 if os.environ.get("POOL_TEST_NO_HUB"):
-    WorkController.should_use_eventloop = lambda _: False  # type: ignore[method-assign]  # as on Windows, or with SQS
+    setattr(WorkController, "should_use_eventloop", lambda _: False)  # noqa: B010 - as on Windows; mypy knows better
 
 
 @signals.task_prerun.connect(weak=False)
@@ -380,7 +381,8 @@ async def sends_another(x: int) -> str:
 @app.task
 async def calls_another(x: int) -> list[int]:
     """Calls a task as a function, as Celery's documentation shows, and eagerly."""
-    return [await add(x, 1), int(add.apply((x, 2)).result)]
+    eager: Any = add.apply((x, 2)).result
+    return [await add(x, 1), eager]
 
 
 @app.task(bind=True)
