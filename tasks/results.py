@@ -96,12 +96,17 @@ class StoredTogether(_Stock):  # type: ignore[misc]
         return self.client.register_script(resources.files("tasks").joinpath("lua/store_results.lua").read_text())
 
     def _store_many(self, results: list[Stored]) -> None:
-        arguments = [argument for stored in results for argument in (stored.body, stored.expires_seconds)]
-        others = self._store_script(keys=[stored.key for stored in results], args=arguments)
-        for number, body in zip(others[0::2], others[1::2], strict=True):
-            if self.decode_result(body)["status"] != states.SUCCESS:
-                stored = results[number - 1]
-                self._set(stored.key, stored.body, stored.expires_seconds)
+        others = self._called(results, replace=False)
+        found = zip(others[0::2], others[1::2], strict=True)
+        giving_way = [results[at - 1] for at, body in found if self.decode_result(body)["status"] != states.SUCCESS]
+        if giving_way:
+            self._called(giving_way, replace=True)
+
+    def _called(self, results: list[Stored], *, replace: bool) -> Any:
+        arguments: list[str | bytes | int] = [int(replace)]
+        for stored in results:
+            arguments += (stored.body, stored.expires_seconds)
+        return self._store_script(keys=[stored.key for stored in results], args=arguments)
 
 
 class Results(StoredTogether):
