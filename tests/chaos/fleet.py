@@ -45,19 +45,33 @@ class Place:
 
     async def live_through(self, lives: Sequence[float], before_kill: Callable[[], None]) -> None:
         """A worker for each life, killed that many seconds after the first message it has done; then one that stays."""
-        self._begin()
+        self.begin()
         for seconds in lives:
             await self._first_effect()
             await asyncio.sleep(seconds)
             before_kill()
             self.end()
-            self._begin()
+            self.begin()
+
+    def begin(self) -> None:
+        """A new life."""
+        self._life = f"life{next(self._numbers)}"
+        variables = {
+            "CHAOS_LIFE": self._life,
+            "CHAOS_EFFECTS": str(self._effects.path),
+            "CHAOS_BROKER": self._broker_url,
+            "CHAOS_CELERY": self._engine.settings,
+        }
+        words = ("celery", "-A", APPLICATION, "--quiet", "worker", "-l", "WARNING", "-n", f"{self._life}@chaos")
+        quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+        command = [sys.executable, "-m", *words, *quiet, *self._engine.options]
+        self._worker = processes.start(command, variables, self._log)
 
     def check(self) -> None:
         """Brings a worker back that has ended by itself, as a supervisor would, and counts it."""
         if self._worker is not None and not self._worker.is_alive():
             self.own_deaths += 1
-            self._begin()
+            self.begin()
 
     def end(self) -> None:
         """Ends whoever lives here, at once."""
@@ -72,16 +86,3 @@ class Place:
                 if self._has_work():
                     idle_since = time.monotonic()
                 await asyncio.sleep(LOOK_SECONDS)
-
-    def _begin(self) -> None:
-        self._life = f"life{next(self._numbers)}"
-        variables = {
-            "CHAOS_LIFE": self._life,
-            "CHAOS_EFFECTS": str(self._effects.path),
-            "CHAOS_BROKER": self._broker_url,
-            "CHAOS_CELERY": self._engine.settings,
-        }
-        words = ("celery", "-A", APPLICATION, "--quiet", "worker", "-l", "WARNING", "-n", f"{self._life}@chaos")
-        quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-        command = [sys.executable, "-m", *words, *quiet, *self._engine.options]
-        self._worker = processes.start(command, variables, self._log)

@@ -45,6 +45,7 @@ OURS = Engine(
     json.dumps(
         {
             "worker_pool": "tasks.pool:AsyncioPool",
+            "asyncio_pool_application": "tests.chaos.chaos_app:app",
             "broker_transport": "tasks.transport:Transport",
             "broker_transport_options": {"lease_seconds": LEASE_SECONDS},
         }
