@@ -44,10 +44,12 @@ async def test_as_many_calls_run_at_a_time_as_there_are_processes(make: Make, tm
 
 async def test_lone_calls_have_a_fresh_process_each_and_do_not_wait_for_the_others(make: Make, tmp_path: Path) -> None:
     children = make(processes=1)
-    busy = asyncio.create_task(children.run(partial(spin, str(tmp_path / "begun")), soft_seconds=20))
-    spinning = await eventually(begun_in(tmp_path / "begun"))
+    resting = await children.run(os.getpid)
     lone = [await children.run(os.getpid, alone=True) for _ in range(2)]
-    assert len({spinning, *lone}) == 3
+    assert len({resting, *lone}) == 3
+    busy = asyncio.create_task(children.run(partial(spin, str(tmp_path / "begun"))))
+    assert await eventually(begun_in(tmp_path / "begun")) == resting
+    assert await children.run(os.getpid, alone=True) != resting
     busy.cancel()
 
 
