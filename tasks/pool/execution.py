@@ -89,6 +89,7 @@ class Execution:
             self._over(run, run.callback, outcome)
         finally:
             self._over(run)  # whatever has happened: a slot must not be lost
+            run.task = None  # it holds the context, which holds the run: let none of them wait for the collector
             for timer in timers:
                 timer.cancel()
 

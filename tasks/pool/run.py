@@ -19,6 +19,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 from tasks.pool.limits import SoftLimit
 
 if TYPE_CHECKING:
@@ -172,7 +174,7 @@ class Run:
             if self.fate is not None or self.phase is not Phase.BODY:
                 return False
             if self.thread is not None:
-                self.thread.interrupt(self, SoftLimit)
+                self.thread.interrupt(self, SoftTimeLimitExceeded)
             elif self.place is Place.LOOP:
                 self._cancel(SoftLimit(self.soft_seconds))
             return True

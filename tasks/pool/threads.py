@@ -103,8 +103,8 @@ class BodyThreads:
             on_start(run)
             return await done
         except asyncio.CancelledError:
-            abandoned = not done.done() or done.cancelled()
-            raise Ended("left behind") from None
+            abandoned = done.cancelled()
+            raise
         finally:
             if abandoned:
                 self._leave_behind(thread)

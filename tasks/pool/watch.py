@@ -18,6 +18,8 @@ from celery.utils.log import get_logger
 from tasks.pool.loop import LoopThread
 from tasks.pool.run import Run
 
+LIFE_SIGN = "the asyncio pool's event loop"
+
 SIGN_SECONDS = 0.5
 BLOCKED_SECONDS = 1.0
 """A loop that has not turned for so long makes other tasks wait that could go on."""
@@ -43,6 +45,8 @@ class Watch:
     def stop(self) -> None:
         """Looks away."""
         self._stopped.set()
+        if life := sys.modules.get("tasks.transport.life"):
+            life.unregister(LIFE_SIGN)
 
     def _give_sign(self) -> None:
         self._sign_at = time.monotonic()
@@ -76,6 +80,6 @@ def register(seconds_since_last_sign: Callable[[], float], running_tags: Callabl
     It keeps its hands on what runs through a lost connection, and lets go of it when this process is hung.
     """
     if life := sys.modules.get("tasks.transport.life"):
-        life.register("asyncio pool", seconds_since_last_sign)
+        life.register(LIFE_SIGN, seconds_since_last_sign)
     if running := sys.modules.get("tasks.transport.running"):
         running.register(running_tags)
