@@ -24,6 +24,8 @@ RESULTS = {
 """What the address of a result backend stands for."""
 POOLS = {"asyncio": "tasks.pool:AsyncioPool", "prefork": "prefork", "threads": "threads"}
 PREFORK_TASKS_PER_CHILD = 1_000
+HANDING_BACK_SECONDS = 10.0
+"""How long the bridge may take to hand back its tasks, before the pool of a worker that recycles itself steps in."""
 
 
 def configure(settings: TaskSettings) -> Celery:
@@ -71,6 +73,7 @@ def _pool_options(settings: TaskSettings) -> dict[str, object]:
         "worker_max_memory_per_child": settings.recycle_above_bytes // 1024 or None,
         "asyncio_pool_threads": settings.threads,
         "asyncio_pool_processes": settings.processes,
+        "asyncio_pool_recycle_grace_seconds": settings.shutdown_grace_seconds + HANDING_BACK_SECONDS,
     }
 
 

@@ -21,6 +21,7 @@ from tasks.clock import Clock
 from tasks.errors import RecordsUnavailable
 from tasks.messages import Outgoing
 from tasks.records import Record, Records, from_row
+from tasks.transport.names import DELAYED_SUFFIX
 
 PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 """What kombu appends to a queue's name for each of its priority steps."""
@@ -29,20 +30,27 @@ log = structlog.get_logger(__name__)
 
 
 class QueueView(msgspec.Struct, frozen=True):
-    """What waits in a queue: how many messages, and since when the oldest (epoch seconds) if that is known."""
+    """What waits in a queue: how many messages, and since when the oldest (epoch seconds) if that is known.
+
+    `next_due_at` is when the first of the delayed ones may run, which are not counted.
+    """
 
     length: int
     oldest_enqueued_at: float | None
+    next_due_at: float = math.inf
 
     @property
     def gone_before(self) -> float:
-        """Messages sent before this time (epoch seconds) have been taken: queues are first in, first out."""
-        if self.length == 0:
-            return math.inf
-        return -math.inf if self.oldest_enqueued_at is None else self.oldest_enqueued_at - CLOCK_SKEW_SECONDS
+        """Messages that were sent, or due, before this time (epoch seconds) have been taken: queues are first in, first
+        out, and so are delayed messages by the time they are due."""
+        if self.length and self.oldest_enqueued_at is None:
+            return -math.inf
+        oldest = self.oldest_enqueued_at if self.length and self.oldest_enqueued_at is not None else math.inf
+        return min(oldest, self.next_due_at) - CLOCK_SKEW_SECONDS
 
 
 CLOCK_SKEW_SECONDS = 1.0
+FRONT_MESSAGES = 8
 
 
 class Dispatcher:
@@ -82,14 +90,19 @@ class Dispatcher:
         pipeline = self._broker.pipeline(transaction=False)
         for suffix in PRIORITY_SUFFIXES:
             pipeline.llen(queue + suffix)
-            pipeline.lindex(queue + suffix, -1)
+            pipeline.lrange(queue + suffix, -FRONT_MESSAGES, -1)
+        pipeline.zrange(queue + DELAYED_SUFFIX, 0, 0, withscores=True)
         try:
-            answers = await pipeline.execute()
+            *answers, delayed = await pipeline.execute()
         except (RedisError, OSError) as error:
             raise RecordsUnavailable from error
-        oldest = [_enqueued_at(raw) for raw in answers[1::2] if raw is not None]
+        oldest = [_oldest_enqueued_at(front) for front in answers[1::2] if front]
         known = [at for at in oldest if at is not None]
-        return QueueView(sum(answers[0::2]), min(known) if oldest and len(known) == len(oldest) else None)
+        return QueueView(
+            length=sum(answers[0::2]),
+            oldest_enqueued_at=min(known) if oldest and len(known) == len(oldest) else None,
+            next_due_at=delayed[0][1] if delayed else math.inf,
+        )
 
     def _outgoing(
         self, record: Record, arguments: dict[str, Any], context: dict[str, str], delay_seconds: float
@@ -121,8 +134,14 @@ class Dispatcher:
         messages.sent(outgoing)
 
 
-def _enqueued_at(raw: bytes) -> float | None:
+def _oldest_enqueued_at(front: list[bytes]) -> float | None:
+    """Since when the oldest message of a list waits, judged by the next few. None when one of them is unreadable.
+
+    A delayed message that is due comes to the front though it was sent after others, so it tells nothing of them.
+    """
     try:
-        return float(msgspec.json.decode(raw)["headers"]["enqueued_at"])
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
+        headers = [msgspec.json.decode(raw)["headers"] for raw in front]
+        waiting = [float(header["enqueued_at"]) for header in headers if not header.get("eta")]
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError, ValueError):
         return None
+    return min(waiting, default=None)

@@ -62,12 +62,12 @@ class InvalidArguments(MoorageError):
 
 
 class WorkerKilled(MoorageError):
-    """A task ended the processes it ran in, the last of which ran nothing else. `how` is that one's end in words."""
+    """A task's processes died, the last of which ran nothing else. `how` is that one's end in words."""
 
     def __init__(self, deaths: int, how: str) -> None:
         self.deaths, self.how = deaths, how
         super().__init__(
-            f"{deaths} processes died while it ran, the last of them its own ({how}); it is not tried again by itself"
+            f"{deaths} processes died that had it, the last of which ran nothing else ({how}); it is not tried again"
         )
 
 

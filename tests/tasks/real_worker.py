@@ -49,11 +49,13 @@ class RealWorker:
 
 
 @asynccontextmanager
-async def running_worker(parts: Parts, *options: str, **variables: str) -> AsyncIterator[RealWorker]:
+async def running_worker(
+    parts: Parts, *options: str, application: str = "tasks.worker", **variables: str
+) -> AsyncIterator[RealWorker]:
     """A worker on the parts' data folder and broker that consumes every queue."""
     name = f"w{uuid.uuid4().hex[:8]}"
     log = parts.settings.data / f"{name}.log"
-    command = [sys.executable, "-m", "celery", "-A", "tasks.worker", "--quiet", "worker", "-Q", ",".join(QUEUES)]
+    command = [sys.executable, "-m", "celery", "-A", application, "--quiet", "worker", "-Q", ",".join(QUEUES)]
     command += ["-n", f"{name}@%h", "-c", "2", "--without-gossip", "--without-mingle", *options]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
     environ |= {"MOORAGE_DATA": str(parts.settings.data), "REDIS_URL": parts.settings.redis_url}

@@ -117,6 +117,27 @@ async def test_a_queue_is_viewed_over_all_its_priorities(parts: Parts, redis_url
     await redis.aclose()
 
 
+async def test_a_due_message_at_the_front_says_nothing_of_those_behind_it(parts: Parts, new_row: NewRow) -> None:
+    dispatcher = Dispatcher(parts.broker, parts.redis, parts.records, ManualClock(NOW))
+    await dispatcher.hint(new_row())
+    later = Dispatcher(parts.broker, parts.redis, parts.records, ManualClock(NOW + 60))
+    await later.hint(new_row(due_at=NOW + 90))
+    retried: Any = await parts.broker.lpop("upload")
+    await parts.broker.rpush("upload", retried)
+    assert (await dispatcher.view("upload")).oldest_enqueued_at == NOW
+    await parts.broker.ltrim("upload", -1, -1)
+    assert await dispatcher.view("upload") == QueueView(1, None), "nobody knows what waits behind it"
+
+
+async def test_delayed_messages_are_not_gone(parts: Parts) -> None:
+    await parts.broker.zadd("upload.delayed", {"later": NOW + 50, "latest": NOW + 99})
+    view = await parts.dispatcher.view("upload")
+    assert view == QueueView(0, None, NOW + 50)
+    assert view.gone_before == NOW + 50 - CLOCK_SKEW_SECONDS
+    assert QueueView(1, NOW, NOW + 50).gone_before == NOW - CLOCK_SKEW_SECONDS
+    assert QueueView(1, NOW, NOW - 50).gone_before == NOW - 50 - CLOCK_SKEW_SECONDS
+
+
 def test_what_was_sent_before_the_oldest_message_in_a_queue_has_been_taken() -> None:
     assert QueueView(0, None).gone_before == math.inf, "an empty queue holds nothing"
     assert QueueView(3, None).gone_before == -math.inf, "it may hold anything"

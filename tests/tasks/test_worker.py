@@ -23,7 +23,7 @@ GRACE_SECONDS = 0.5
 HELLO_CID = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
 LARGE_BYTES = 1 << 30
 
-pools = pytest.mark.parametrize("pool", ["threads", "prefork"])
+pools = pytest.mark.parametrize("pool", ["asyncio", "threads", "prefork"])
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def send(parts: Parts, task_id: str, actor: Any, **arguments: Any) -> None
 
 @pools
 async def test_an_accepted_upload_becomes_content(parts: Parts, pool: str) -> None:
-    async with running_worker(parts, "--pool", pool) as worker:
+    async with running_worker(parts, MOORAGE_POOL=pool) as worker:
         row = await accept_upload(parts)
         assert await parts.dispatcher.hint(row)
         done = await row_in(parts, row.id, "SUCCESS", "FAILURE")
@@ -119,8 +119,8 @@ async def test_celery_s_messages_and_ours_run_side_by_side_and_are_retried_or_di
 
 @pools
 async def test_a_stopping_worker_hands_back_what_takes_too_long(parts: Parts, pool: str) -> None:
-    grace = {"MOORAGE_SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS)}
-    async with running_worker(parts, "--pool", pool, **grace) as worker:
+    options = {"MOORAGE_SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS), "MOORAGE_POOL": pool}
+    async with running_worker(parts, **options) as worker:
         await send(parts, "long", diagnostics.sleep, seconds=3_600)
         await record_in(parts, "long", "STARTED", "PROGRESS")
         assert await worker.stop(GRACE_SECONDS + 10) == 0
