@@ -19,6 +19,8 @@ from celery.exceptions import Ignore, Reject
 from celery.worker import WorkController
 from redis import Redis
 
+from tasks import transport
+
 REDIS_SOCKET = os.environ.get("POOL_TEST_SOCKET", "")
 DATABASE = 4_000
 
@@ -72,6 +74,10 @@ def read_notes(about: object) -> list[Any]:
 
 if REDIS_SOCKET:
     use(REDIS_SOCKET)
+
+if os.environ.get("POOL_TEST_TRANSPORT") == "lossless":
+    transport.install()
+    app.conf.broker_transport_options = {"lease_seconds": 2.0}
 
 if os.environ.get("POOL_TEST_NO_HUB"):
     setattr(WorkController, "should_use_eventloop", lambda _: False)  # noqa: B010 - as on Windows; mypy knows better

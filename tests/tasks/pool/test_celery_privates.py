@@ -39,9 +39,9 @@ def test_the_stacks_of_tasks_and_requests_take_a_key(app: Celery) -> None:
     try:
         celery_privates.key_stacks([task], lambda: key)
         stack.push("pushed")
-        assert list(stack._local.__storage__) == [key]
+        assert list(vars(stack)["_local"].__storage__) == [key]
         assert stack.pop() == "pushed"
-        assert list(stack._local.__storage__) == []
+        assert not vars(stack)["_local"].__storage__
     finally:
         celery_privates.key_stacks([task], before)
 
