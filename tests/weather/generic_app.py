@@ -52,6 +52,7 @@ def build(setup: Setup) -> Celery:
         task_acks_late=True,
         task_ignore_result=True,
         task_create_missing_queues=True,
+        task_default_queue=QUEUES[0],
         worker_pool=setup.pool,
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
