@@ -70,8 +70,8 @@ class Channel(QueuesChannel):
             self._maybe_update_queues_expire(prefixing, queue)
         if not claimed.messages:
             return None
-        payload = decode(claimed.messages[0][1])
-        message, tag = self.Message(payload, channel=self), payload["properties"]["delivery_tag"]
+        payload, tag = decode(claimed.messages[0][1])
+        message = self.Message(payload, channel=self)
         if not no_ack:
             self.keeper.hold((tag,))
             self.qos.append(message, tag)

@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as SilentServer
 
 from tasks.transport.connecting import ClusterRefused, is_of_cluster
-from tasks.transport.messages import decode, tag_in
+from tasks.transport.messages import NoMessage, decode, tag_in
 from tasks.transport.scripts import CLAIM, TAGS_AT_ONCE, Claimed, Source, claim_words, read_claim
 from tasks.transport.tracking import Watch
 
@@ -168,11 +168,11 @@ class Intake:
         self._channel.rotate()
         for queue, raw in claimed.messages:
             try:
-                message = decode(raw)
-                self._channel.hold(queue, message["properties"]["delivery_tag"])
-            except ValueError as error:
+                message, tag = decode(raw)
+            except NoMessage as error:
                 self._channel.park(queue, raw, tag_in(raw), error)
             else:
+                self._channel.hold(queue, tag)
                 self.backlog.append((message, queue))
 
     def _wait(self, seconds: float) -> None:

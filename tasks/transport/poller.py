@@ -7,17 +7,12 @@ import time
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from kombu.log import get_logger
-from redis.exceptions import ResponseError
-
 from tasks.transport.kombu_privates import StockPoller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tasks.transport.intake import Intake
-
-logger = get_logger(__name__)
 
 EARLIER_SECONDS = 0.001
 MOST_BLOCK_SECONDS = 1.0
@@ -88,13 +83,6 @@ class Poller(StockPoller):
         now = time.monotonic()
         next_end = self._wake_who_is_due(now) or now + MOST_BLOCK_SECONDS
         super().get(callback, min(next_end - now, MOST_BLOCK_SECONDS if timeout is None else timeout))
-
-    def maybe_restore_messages(self) -> None:
-        """Has kombu give back what stock workers left. A server that refuses will be asked again."""
-        try:
-            super().maybe_restore_messages()
-        except ResponseError as error:
-            logger.debug("transport: what stock workers left is not looked at now: %s", error)
 
     def discard(self, channel: Any) -> None:
         """It is not polled any more."""

@@ -94,7 +94,7 @@ def claim_words(
         keys += names.of_queue(source.queue)
     share = share or max(1, -(-want // max(1, len(sources))))
     flags = [("-" if source.no_ack else "+") + source.queue for source in sources]
-    return keys, [want, share, MOST_DUE, len(names.steps), *names.steps, *flags, *acks]
+    return keys, [want, share, min(want, MOST_DUE), len(names.steps), *names.steps, *flags, *acks]
 
 
 def read_claim(reply: Sequence[Any], sources: Sequence[Source]) -> Claimed:

@@ -52,18 +52,22 @@ local function move_due(queue)
   end
 end
 
-local entries, scores = {}, {}
+local entries, scores, tails = {}, {}, {}
+for queue = 1, queue_count do tails[queue] = tail_of(string.sub(ARGV[names_at + queue], 2)) end
 
 local function take(queue, raw)
   local name = ARGV[names_at + queue]
-  local message = decode(raw)
-  local tag = tag_of(message)
+  local tag, due = tag_at_end(raw), nil
+  if not tag then
+    local message = decode(raw)
+    tag = tag_of(message)
+    due = tag and due_seconds(message)
+  end
   if not tag then
     redis.call('LPUSH', key_at(queue, 2), raw)
     out[2] = out[2] + 1
     return
   end
-  local due = due_seconds(message)
   if due and due > now then
     redis.call('ZADD', key_at(queue, 1), score(due), raw)
     out[3] = out[3] + 1
@@ -71,7 +75,7 @@ local function take(queue, raw)
   end
   if string.sub(name, 1, 1) == '+' then
     entries[#entries + 1] = tag
-    entries[#entries + 1] = '[' .. raw .. tail_of(string.sub(name, 2))
+    entries[#entries + 1] = '[' .. raw .. tails[queue]
     scores[#scores + 1] = now_score
     scores[#scores + 1] = tag
   end

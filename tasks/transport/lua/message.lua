@@ -25,6 +25,15 @@ local function tag_of(message)
   return type(tag) == 'string' and tag or nil
 end
 
+-- The tag of a message as kombu and Celery spell it, if it has no `eta`: it stands at the end. To find it there takes a
+-- tenth of the time of decoding, which is most of what a claim costs. The holder decodes it anyhow, and parks what is
+-- no message after all.
+local function tag_at_end(raw)
+  local tag = string.match(string.sub(raw, -80), '"delivery_tag": ?"([%w-]+)"}}$')
+  if not tag or string.find(raw, '"eta": "', 1, true) or string.find(raw, '"eta":"', 1, true) then return nil end
+  return tag
+end
+
 local function tail_of(queue)
   return ',"",' .. cjson.encode(queue) .. ']'
 end

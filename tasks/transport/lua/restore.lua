@@ -6,7 +6,8 @@
 --       kombu's business: the next call passes over it.
 --
 -- Promises: a message whose lease was not renewed for `lease` seconds by the server's clock is at the front of its queue,
---   byte for byte but for its marks: `redelivered`, and the header `losses` one higher, since its holder died.
+--   byte for byte but for its marks: `redelivered`, and the header `losses` one higher, since its holder died. What is
+--   no message at all is put aside.
 -- Atomic, so that two who restore do not both push it, and an acknowledgement comes before or after, not between.
 -- The lists are named by what is held, so they can't be among KEYS.
 
@@ -28,6 +29,12 @@ for i = #tags, 1, -1 do
     redis.call('ZREM', KEYS[2], tag)
     raw = counted_loss(marked_redelivered(raw, message), message)
     redis.call('RPUSH', prefix .. queue .. (step == 0 and '' or separator .. step), raw)
+    restored = restored + 1
+  elseif entry and not decode(entry) then  -- its holder died before it could park it
+    redis.call('HDEL', KEYS[1], tag)
+    redis.call('ZREM', KEYS[2], tag)
+    local text, name = string.match(entry, '^%[(.*),"","([^"]*)"%]$')
+    redis.call('LPUSH', prefix .. (name or '') .. '.malformed', text or entry)
     restored = restored + 1
   elseif not entry then
     redis.call('ZREM', KEYS[2], tag)

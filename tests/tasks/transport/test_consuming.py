@@ -102,8 +102,10 @@ def test_a_consumer_that_nobody_may_tell_looks_by_itself_and_says_so_once(
         raw_message("bad").replace(b'"W1tdLCB7fSwge31d"', b'"W1"'),
         raw_message("bad").replace(b'"W1tdLCB7fSwge31d"', b"7"),
         raw_message("bad").replace(b'"delivery_mode": 2', b'"delivery_mode": 0x10'),
+        raw_message("bad")[5:],
+        b'{"properties": {"delivery_tag": "a"}, "x": {"delivery_tag": "b"}}',
     ],
-    ids=["not base64", "a number", "json of lua only"],
+    ids=["not base64", "a number", "json of lua only", "cut off", "two tags"],
 )
 async def test_a_message_that_only_python_cannot_read_is_put_aside(
     redis_url: str, redis: Redis, caplog: pytest.LogCaptureFixture, raw: bytes

@@ -163,6 +163,26 @@ def test_an_eta_nobody_can_read_does_not_hold_a_message_back(client: Redis, eta:
     assert len(scripts.claim(client, NAMES, Q, 1).messages) == 1
 
 
+@pytest.mark.parametrize("compact", [False, True], ids=["spaced", "compact"])
+def test_a_message_is_found_delayed_or_not_however_its_tag_is_found(client: Redis, compact: bool) -> None:
+    words = '"eta": "2999-01-01T00:00:00", "eta":"2999-01-01T00:00:00"'
+    now = raw_message("now", compact=compact, argsrepr=words, eta=None)
+    later_than_that = raw_message("later", compact=compact, argsrepr=words, eta="2999-01-01T00:00:00")
+    client.lpush("q", now, later_than_that)
+    assert scripts.claim(client, NAMES, Q, 9).messages == [("q", now)]
+    assert client.zrange("q.delayed", 0, -1) == [later_than_that]
+
+
+def test_what_a_dead_holder_could_not_read_is_put_aside(client: Redis, names: Names) -> None:
+    cut_off = raw_message("t1")[5:]
+    client.lpush(names.ready("q", 0), cut_off)
+    assert scripts.claim(client, names, Q, 9).messages == [("q", cut_off)]
+    overdue(client, names)
+    assert scripts.restore(client, names, 10) == 1
+    assert client.lrange(names.malformed("q"), 0, -1) == [cut_off]
+    assert client.exists(names.unacked, names.unacked_index) == 0
+
+
 def test_settling_is_safe_to_repeat(client: Redis, names: Names) -> None:
     client.lpush(names.ready("q", 0), raw_message("t1"))
     scripts.claim(client, names, Q, 1)

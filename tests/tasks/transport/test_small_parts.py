@@ -14,7 +14,7 @@ from tasks.transport import life, running
 from tasks.transport.acks import MOST_AT_ONCE, Acks
 from tasks.transport.connecting import is_of_cluster, is_unknown_hello
 from tasks.transport.delayed import due_seconds
-from tasks.transport.messages import decode, tag_in
+from tasks.transport.messages import NoMessage, decode, tag_in
 from tasks.transport.names import Names
 from tasks.transport.options import Options
 from tasks.transport.tracking import FIRST_LOOK_SECONDS, Watch
@@ -89,11 +89,25 @@ def test_a_pool_that_knows_what_runs_is_believed() -> None:
 
 
 def test_messages_are_decoded_with_kombus_own_types_where_there_are_any() -> None:
-    assert decode(raw_message("t1", id="7"))["headers"] == {"id": "7"}
+    assert decode(raw_message("t1", id="7"))[0]["headers"] == {"id": "7"}
     typed = raw_message("t1", at={"__type__": "datetime", "__value__": "2026-01-01T00:00:00+00:00"})
-    assert decode(typed)["headers"]["at"] == datetime(2026, 1, 1, tzinfo=UTC)
-    assert tag_in(raw_message("t1")) == tag_in(raw_message("t1", compact=True)) == "t1"
+    assert decode(typed)[0]["headers"]["at"] == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_tag_of_what_cannot_be_decoded_is_found_where_the_claim_found_it(compact: bool) -> None:
+    raw = raw_message("t1", compact=compact, delivery_tag="other")
+    assert tag_in(raw) == tag_in(b"{" + raw) == "t1"
     assert tag_in(b"{") is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"{", b"[]", b"{}", b'{"properties": []}', b'{"properties": {"delivery_tag": "a"}, "x": {"delivery_tag": "b"}}'],
+)
+def test_what_is_no_message_is_not_taken_for_one(raw: bytes) -> None:
+    with pytest.raises(NoMessage):
+        decode(raw)
 
 
 def test_who_is_not_told_looks_ever_less_often_but_never_late() -> None:
