@@ -1,4 +1,4 @@
-"""Suspects: messages whose holders died again and again. From its third start on, one runs alone in a fresh process.
+"""Suspects: messages whose holders died again and again. From its third start on, one runs alone in its process.
 
     start 1, 2    among others; the worker dies; the transport raises the message's header `losses`
     start 3, …    alone ─▶ the body ends        a result or a failure like any other

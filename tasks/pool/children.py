@@ -1,7 +1,11 @@
-"""Runs calls in child processes: bodies that keep a core busy in a few that stay, suspects in one of their own each.
+"""Runs calls in child processes: bodies that keep a core busy in a few that stay, suspects apart from everything else.
 
 No child exists before it is needed, and an idle one costs its memory only. A call that is cancelled or too slow takes
 its child with it; the next call gets a new one, and no other call notices.
+
+A lone call has a process to itself while it runs. Since starting one takes as long as ten thousand calls, and many
+kills in a row make many suspects, the next suspect may have it afterwards: should it die then, nobody is blamed, and
+the call is made again in a fresh one.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ from tasks.pool.memory import resident_kib
 
 GOODBYE_SECONDS = 5.0
 """How long a child that is no longer needed may take to end."""
+
+LONE_REST_SECONDS = 10.0
+"""How long a child that has run a suspect waits for the next."""
 
 START_PAUSE_SECONDS = 5.0
 """The pause after a child that could not start, so that a broken installation does not spin."""
@@ -44,7 +51,7 @@ class Children:
     ) -> None:
         """`application` is what a child imports, as `celery -A` spells it: "package.module:app".
 
-        `processes` stay and take one call at a time; beside them up to `lone_processes` each run one call and end.
+        `processes` stay and take one call at a time; beside them there are up to `lone_processes` for lone calls.
         One that has taken `max_calls`, or holds more than `max_memory_kib` after a call, is replaced.
         """
         self._application, self._hostname = application, hostname
@@ -53,6 +60,7 @@ class Children:
         self._lone_turns = asyncio.Semaphore(lone_processes)
         self._all: set[Child] = set()
         self._idle: list[Child] = []
+        self._lone_idle: dict[Child, asyncio.TimerHandle] = {}
         self._goodbyes: dict[Child, asyncio.Task[None]] = {}
 
     async def run(
@@ -69,21 +77,26 @@ class Children:
 
         The limits count from the call's begin, which `on_begin` is told, and not while it waits for a child. Past the
         soft one SoftTimeLimitExceeded is raised in the body (and `on_soft_limit` told), past the hard one the child is
-        killed and TimeLimitExceeded raised here. A child that dies by itself: WorkerLostError, or ChildDied for a call
-        that was `alone`. No child could be started: Reject, so that the message goes back. Cancelling kills the child.
+        killed and TimeLimitExceeded raised here. A child that dies by itself: WorkerLostError, or for a call that was
+        `alone` ChildDied, once it has died of this call and no other. No child could be started: Reject, so that the
+        message goes back. Cancelling kills the child.
         """
         async with self._lone_turns if alone else self._turns:
             child = await self._taken(alone)
-            try:
-                on_begin(child.pid)
-                with _soft_limit(child, soft_seconds, on_soft_limit):
-                    return await _within(hard_seconds, child.call(call))
-            except ChildDied as died:
-                if alone:
-                    raise
-                raise WorkerLostError(str(died)) from None
-            finally:
-                self._give_back(child, alone)
+            on_begin(child.pid)
+            while True:
+                was_fresh = not child.calls
+                try:
+                    with _soft_limit(child, soft_seconds, on_soft_limit):
+                        return await _within(hard_seconds, child.call(call))
+                except ChildDied as died:
+                    if not alone:
+                        raise WorkerLostError(str(died)) from None
+                    if was_fresh:
+                        raise
+                finally:
+                    self._give_back(child, alone)
+                child = await self._started()
 
     def stop_soon(self) -> None:
         """Tells every child that the worker takes no new work, as the worker's own process is told."""
@@ -92,7 +105,7 @@ class Children:
 
     async def close(self) -> None:
         """Ends them all: those at rest say goodbye, those that still run something are killed."""
-        for child in self._all - set(self._idle):
+        for child in self._all.difference(self._idle, self._lone_idle):
             child.kill()
         self._idle.clear()
         for child in self._all:
@@ -100,11 +113,22 @@ class Children:
         await asyncio.gather(*self._goodbyes.values())
 
     async def _taken(self, alone: bool) -> Child:
-        while self._idle and not alone:
-            child = self._idle.pop()
+        while child := self._rested(alone):
             if child.is_usable:
                 return child
             self._dismiss(child)
+        return await self._started()
+
+    def _rested(self, alone: bool) -> Child | None:
+        if not alone:
+            return self._idle.pop() if self._idle else None
+        if not self._lone_idle:
+            return None
+        child, timer = self._lone_idle.popitem()
+        timer.cancel()
+        return child
+
+    async def _started(self) -> Child:
         try:
             child = await Child.start(self._application, self._hostname)
         except (ChildDied, OSError) as error:
@@ -115,8 +139,11 @@ class Children:
         return child
 
     def _give_back(self, child: Child, alone: bool) -> None:
-        if alone or self._is_spent(child):
+        if self._is_spent(child):
             self._dismiss(child)
+        elif alone:
+            timer = asyncio.get_running_loop().call_later(LONE_REST_SECONDS, self._dismiss, child)
+            self._lone_idle[child] = timer
         else:
             self._idle.append(child)
 
@@ -130,6 +157,8 @@ class Children:
     def _dismiss(self, child: Child) -> None:
         if child in self._goodbyes or child not in self._all:
             return
+        if timer := self._lone_idle.pop(child, None):
+            timer.cancel()
 
         def gone(_: object) -> None:
             self._all.discard(child)

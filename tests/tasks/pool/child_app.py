@@ -60,6 +60,18 @@ def kill_itself(number: int) -> NoReturn:
         signal.pause()
 
 
+def undermine() -> int:
+    """Does no harm, except to whoever comes next."""
+    globals()["undermined"] = True
+    return os.getpid()
+
+
+def tread() -> int:
+    if globals().get("undermined"):
+        kill_itself(signal.SIGKILL)
+    return os.getpid()
+
+
 def leave(exit_code: int) -> NoReturn:
     raise SystemExit(exit_code)
 

@@ -42,15 +42,39 @@ async def test_as_many_calls_run_at_a_time_as_there_are_processes(make: Make, tm
     assert {str(pid) for pid in pids} <= {path.name for path in tmp_path.iterdir()}
 
 
-async def test_lone_calls_have_a_fresh_process_each_and_do_not_wait_for_the_others(make: Make, tmp_path: Path) -> None:
-    children = make(processes=1)
+async def test_lone_calls_never_share_a_process_with_others_nor_wait_for_them(make: Make, tmp_path: Path) -> None:
+    children, folder = make(processes=1), tmp_path / "together"
+    folder.mkdir()
     resting = await children.run(os.getpid)
-    lone = [await children.run(os.getpid, alone=True) for _ in range(2)]
+    together = [children.run(partial(meet, str(folder), 2), alone=True) for _ in range(2)]
+    lone = await asyncio.gather(*together)
     assert len({resting, *lone}) == 3
     busy = asyncio.create_task(children.run(partial(spin, str(tmp_path / "begun"))))
     assert await eventually(begun_in(tmp_path / "begun")) == resting
-    assert await children.run(os.getpid, alone=True) != resting
+    assert await children.run(os.getpid, alone=True) in lone
     busy.cancel()
+
+
+async def test_a_lone_call_is_not_blamed_for_what_an_earlier_one_has_done(make: Make) -> None:
+    children, begun = make(), list[int]()
+    undermined = await children.run(child_app.undermine, alone=True)
+    assert await children.run(child_app.tread, alone=True, on_begin=begun.append) != undermined
+    assert begun == [undermined]  # Celery is told of one begin
+
+
+async def test_a_lone_call_that_kills_is_blamed_whoever_came_before(make: Make) -> None:
+    children = make()
+    innocent = await children.run(os.getpid, alone=True)
+    with pytest.raises(ChildDied) as died:
+        await children.run(partial(kill_itself, signal.SIGKILL), alone=True)
+    assert died.value.pid != innocent
+
+
+async def test_a_lone_process_ends_when_no_suspect_comes_any_more(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONE_REST_SECONDS", 0.1)
+    children = make()
+    await eventually(partial(is_gone, await children.run(os.getpid, alone=True)))
+    assert await children.run(partial(give, "next"), alone=True) == "next"
 
 
 async def test_lone_processes_are_as_few_as_it_says(make: Make, tmp_path: Path) -> None:

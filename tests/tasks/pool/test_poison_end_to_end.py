@@ -33,9 +33,10 @@ async def test_what_kills_its_worker_is_concluded_alone_and_its_neighbours_succe
     assert set(losses[:100]) <= {1, 2}  # 2: it was done, but that had not been acknowledged when the worker was killed
     assert losses[100:] == [2] * 2
     pids_alone = {int(answer.split()[2]) for answer in answers[100:]}
-    assert len(pids_alone - {worker_pid}) == 2
+    assert worker_pid not in pids_alone
     assert client.redis.lrange("mourned", 0, -1) == [f"{killer.id} -9"]
-    assert [line.split()[0] for line in client.redis.lrange("poisoned", 0, -1)] == ["0", "1", "2"]
+    starts = [line.split()[0] for line in client.redis.lrange("poisoned", 0, -1)]
+    assert starts in (["0", "1", "2"], ["0", "1", "2", "2"])  # twice when a neighbour had had its process before
 
 
 async def test_a_worker_and_what_it_runs_outlive_a_suspect(tmp_path: Path, redis_url: str, client: Client) -> None:
