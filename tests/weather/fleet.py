@@ -158,9 +158,9 @@ async def send(setup: Setup, numbers: Iterable[int], gate: str = "", **options: 
     await asyncio.to_thread(publish)
 
 
-async def nothing_left(server: Server) -> None:
+async def nothing_left(server: Server, prefix: str = "") -> None:
     """Waits until no message is queued, delayed, held or parked any more."""
-    kept = (*QUEUES, "unacked")
+    kept = tuple(prefix + name for name in (*QUEUES, "unacked"))
 
     def is_empty() -> bool:
         names: Any = server.client().keys()
