@@ -13,6 +13,8 @@ from tests.tasks.pool import pool_app, pool_worker
 from tests.tasks.pool.pool_app import read_notes
 from tests.tasks.pool.pool_worker import noted, until
 
+ON_LOOP_AND_IN_THREAD = [pool_app.sleeps, pytest.param(pool_app.sleeps_in_thread, marks=pytest.mark.slow)]
+
 
 def client_ids() -> set[str]:
     """Everybody who is connected to the server."""
@@ -34,7 +36,7 @@ def held(queue: str) -> int:
     return int(waiting) + sum(queue in message for message in unacked)
 
 
-@pytest.mark.parametrize("task", [pool_app.sleeps, pool_app.sleeps_in_thread])
+@pytest.mark.parametrize("task", ON_LOOP_AND_IN_THREAD)
 def test_on_our_transport_a_run_outlives_the_connection_and_is_acknowledged_later(
     tmp_path: Path, task: Task[Any, Any]
 ) -> None:
@@ -52,6 +54,7 @@ def test_on_our_transport_a_run_outlives_the_connection_and_is_acknowledged_late
     assert read_notes(result.id).count("begun") == 1
 
 
+@pytest.mark.slow
 def test_on_a_stock_transport_the_worker_goes_on_too(tmp_path: Path) -> None:
     queue, before = uuid.uuid4().hex, client_ids()
     with pool_worker.running(tmp_path, queue, "-c", "2") as worker:

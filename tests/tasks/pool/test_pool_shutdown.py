@@ -19,6 +19,8 @@ from tests.tasks.pool.pool_worker import PoolWorker, noted, until
 
 Start = Callable[..., AbstractContextManager[PoolWorker]]
 
+ON_LOOP_AND_IN_THREAD = [pool_app.sleeps, pytest.param(pool_app.sleeps_in_thread, marks=pytest.mark.slow)]
+
 WARM, COLD = signal.SIGTERM, signal.SIGQUIT
 
 
@@ -50,7 +52,7 @@ def unacknowledged(queue: str) -> int:
     return sum(queue in message for message in held)
 
 
-@pytest.mark.parametrize("task", [pool_app.sleeps, pool_app.sleeps_in_thread])
+@pytest.mark.parametrize("task", ON_LOOP_AND_IN_THREAD)
 def test_a_warm_stop_finishes_what_runs_and_hands_back_what_waits(
     start: Start, queue: str, task: Task[Any, Any]
 ) -> None:
@@ -70,7 +72,7 @@ def test_a_warm_stop_finishes_what_runs_and_hands_back_what_waits(
         until(lambda: unacknowledged(queue) == 0)
 
 
-@pytest.mark.parametrize("task", [pool_app.sleeps, pool_app.sleeps_in_thread])
+@pytest.mark.parametrize("task", ON_LOOP_AND_IN_THREAD)
 def test_a_cold_stop_cancels_what_runs_lets_it_clean_up_and_hands_it_back(
     start: Start, queue: str, task: Task[Any, Any]
 ) -> None:
@@ -88,6 +90,7 @@ def test_a_cold_stop_cancels_what_runs_lets_it_clean_up_and_hands_it_back(
     assert unacknowledged(queue) == 0
 
 
+@pytest.mark.slow
 def test_a_cold_stop_does_not_wait_for_a_body_that_swallows_its_cancellation(start: Start, queue: str) -> None:
     with start("first", "-c", "2") as worker:
         result = pool_app.swallows_cancellation.apply_async((100,), queue=queue)
@@ -126,6 +129,7 @@ def test_a_second_interrupt_makes_a_warm_stop_a_cold_one(start: Start, queue: st
     assert waiting(queue) == 1
 
 
+@pytest.mark.slow
 def test_a_second_quit_during_a_soft_stop_cancels_at_once(start: Start, queue: str) -> None:
     with start("first", "-c", "2", POOL_TEST_SOFT_SHUTDOWN="5") as worker:
         result = pool_app.sleeps.apply_async((60.0,), queue=queue)
