@@ -56,6 +56,7 @@ class Channel(QueuesChannel):
         consumed: str = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         if callback is not None and queue not in self.active_fanout_queues:
             self.connection._callbacks[queue] = self._receiver(queue, no_ack, callback)
+        self.connection.watch_loop()
         self.intake.wake()
         return consumed
 
@@ -169,7 +170,9 @@ class Channel(QueuesChannel):
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         self.intake.wake()
-        return super()._basic_cancel(consumer_tag)
+        cancelled = super()._basic_cancel(consumer_tag)
+        self.connection.watch_loop()
+        return cancelled
 
     def _unsubscribe_from(self, queue: str) -> None:
         try:

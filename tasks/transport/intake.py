@@ -66,7 +66,11 @@ class Intake:
         if self.backlog or not sources or want <= 0 or now < self._not_before:
             return
         connection = channel.client.connection
-        self._prepare(connection)
+        try:
+            self._prepare(connection)
+        except ResponseError as error:
+            self._refused(error)
+            return
         acks = channel.keeper.acks.take()
         self._asked = Asked(sources, want, acks, now + channel.options.silence_seconds)
         share = None if channel.shares_evenly else want

@@ -40,10 +40,16 @@ class Transport(StockTransport):
         return self._keeper
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """From now on the loop polls, and its turning is a sign of life."""
+        """From now on the loop polls."""
         self.cycle.hub = loop
-        life.register(LOOP, self.cycle.seconds_since_turn)
         super().register_with_event_loop(connection, loop)
+
+    def watch_loop(self) -> None:
+        """The loop's turning is a sign of life while it has messages to take; a worker that stops lets it rest."""
+        if self.cycle.hub is not None and any(channel.active_queues for channel in self.channels):
+            life.register(LOOP, self.cycle.seconds_since_turn)
+        elif self.cycle.hub is not None:
+            life.unregister(LOOP)
 
     def close_connection(self, connection: Any) -> None:
         """Closes all channels."""
