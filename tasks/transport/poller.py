@@ -35,6 +35,10 @@ class Poller(StockPoller):
         """How long ago the event loop, or the consumer, last came by."""
         return time.monotonic() - self._turned_at
 
+    def has_consumers(self) -> bool:
+        """Whether any channel has queues to take from."""
+        return any(channel.active_queues for channel in tuple(self._channels))
+
     def call_at(self, when: float) -> None:
         """Makes the loop turn at this time of the monotonic clock, at the latest. One call is enough for all."""
         if self.hub is None or (self._call_at is not None and self._call_at <= when + EARLIER_SECONDS):

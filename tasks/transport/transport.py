@@ -46,9 +46,11 @@ class Transport(StockTransport):
 
     def watch_loop(self) -> None:
         """The loop's turning is a sign of life while it has messages to take; a worker that stops lets it rest."""
-        if self.cycle.hub is not None and any(channel.active_queues for channel in self.channels):
+        if self.cycle.hub is None:
+            return
+        if self.cycle.has_consumers():
             life.register(LOOP, self.cycle.seconds_since_turn)
-        elif self.cycle.hub is not None:
+        else:
             life.unregister(LOOP)
 
     def close_connection(self, connection: Any) -> None:

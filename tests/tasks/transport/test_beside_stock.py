@@ -114,7 +114,9 @@ def test_a_deleted_queue_takes_what_is_delayed_with_it(redis_url: str, redis: Re
         assert redis.exists("q.delayed") == 0
 
 
-def test_a_broadcast_message_that_is_to_be_acknowledged_is_held_as_stock_holds_it(redis_url: str, redis: Redis) -> None:
+async def test_a_broadcast_message_that_is_to_be_acknowledged_is_held_as_stock_holds_it(
+    redis_url: str, redis: Redis
+) -> None:
     seen: list[Any] = []
     with connected(redis_url) as connection:
         connection.Consumer([Broadcast("news")], channel=connection.channel(), on_message=seen.append).consume()
@@ -124,7 +126,7 @@ def test_a_broadcast_message_that_is_to_be_acknowledged_is_held_as_stock_holds_i
             connection.drain_events(timeout=2)
         assert redis.hlen("unacked") == 1
         seen[0].ack()
-    assert redis.exists("unacked") == 0
+    await eventually(lambda: not redis.exists("unacked"))
 
 
 async def test_a_worker_can_be_told_to_take_from_other_queues_and_asked_what_it_does(
