@@ -8,25 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from tests.benchmarks.engine import processes
 from tests.chaos.effects import Effects
+from tests.chaos.engines import APPLICATION, Engine
 
-APPLICATION = "tests.chaos.chaos_app"
 LOOK_SECONDS = 0.01
 FIRST_EFFECT_SECONDS = 120.0
 LONGEST_IDLE_SECONDS = 2.0
 """A worker that finds nothing to do for so long is killed without having done anything."""
-
-
-class Engine(NamedTuple):
-    """What is put through the kills: the task it runs best, the worker's options, and Celery's settings as JSON."""
-
-    name: str
-    task: str
-    options: tuple[str, ...]
-    settings: str
 
 
 class Place:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.kills import OURS, Trial
+from tests.chaos.engines import OURS
 from tests.chaos.schedule import Plan, draw
+from tests.chaos.trial import Trial
 
 LIMIT_SECONDS = 180.0
 

@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.chaos.effects import Effects
+from tests.chaos.engines import LEASE_SECONDS, OURS
 from tests.chaos.fleet import Place
-from tests.chaos.kills import LEASE_SECONDS, OURS
 from tests.chaos.publisher import QUEUE, wire
 from tests.real_valkey import RealValkey
 from tests.waiting import eventually
