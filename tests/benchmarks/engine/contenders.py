@@ -74,7 +74,6 @@ TRANSPORT_PREFORK = celery(
 OURS = celery("our pool and transport", messages=20_000, task="noop_async", **OUR_POOL, **OUR_TRANSPORT)
 DRAMATIQ_8 = dramatiq("Dramatiq -p1 -t8", "-p", "1", "-t", "8", messages=15_000)
 DRAMATIQ_64 = dramatiq("Dramatiq -p1 -t64", "-p", "1", "-t", "64", messages=15_000)
-DRAMATIQ_2 = dramatiq("Dramatiq -p2 -t8", "-p", "2", "-t", "8", messages=30_000)
 PROMETHEUS = {"ENGINE_PROMETHEUS": "1"}
 DRAMATIQ_PROMETHEUS_8 = dramatiq("Dramatiq -t8, Prometheus, INFO", "-p", "1", "-t", "8", messages=15_000, **PROMETHEUS)
 DRAMATIQ_PROMETHEUS_64 = dramatiq(
