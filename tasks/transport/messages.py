@@ -25,7 +25,8 @@ def decode(raw: bytes) -> tuple[dict[str, Any], str]:
     kombu's decoder is slower than Python's, so only values of its own types are left to it.
     """
     try:
-        message: dict[str, Any] = loads(raw.decode()) if b'"__type__"' in raw else json.loads(raw)
+        text = raw.decode()
+        message: dict[str, Any] = loads(text) if '"__type__"' in text else json.loads(text)
         tag: str = message["properties"]["delivery_tag"]
     except (ValueError, KeyError, TypeError) as error:
         raise NoMessage(f"{type(error).__name__}: {error}") from error

@@ -13,6 +13,9 @@ from tests.tasks.transport.publishers import send
 from tests.tasks.transport.small_worker import diary_of, small_worker
 from tests.waiting import eventually
 
+SOLO = pytest.param("solo", 1, marks=pytest.mark.slow)
+THREADS = pytest.param("threads", 2, marks=pytest.mark.slow)
+
 
 @pytest.fixture
 def diary(redis_url: str) -> Iterator[Redis]:
@@ -21,7 +24,7 @@ def diary(redis_url: str) -> Iterator[Redis]:
         yield connected
 
 
-@pytest.mark.parametrize(("pool", "concurrency"), [("solo", 1), ("threads", 2), ("prefork", 2)])
+@pytest.mark.parametrize(("pool", "concurrency"), [SOLO, THREADS, ("prefork", 2)])
 async def test_a_busy_worker_outlives_its_broker(
     tmp_path: Path, own_valkey: RealValkey, redis_url: str, diary: Redis, pool: str, concurrency: int
 ) -> None:

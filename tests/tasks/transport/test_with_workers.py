@@ -15,6 +15,7 @@ from tests.tasks.transport.small_worker import diary_of, small_worker
 from tests.waiting import eventually
 
 LEASE_SECONDS = 1.0
+SOLO = pytest.param("solo", 1, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def nothing_is_left(redis: Redis) -> bool:
     return not redis.exists("first", "second", "first.delayed", "second.delayed", "unacked", "unacked_index")
 
 
-@pytest.mark.parametrize(("pool", "concurrency"), [("solo", 1), ("threads", 4), ("prefork", 2)])
+@pytest.mark.parametrize(("pool", "concurrency"), [SOLO, ("threads", 4), ("prefork", 2)])
 async def test_each_pool_does_what_either_kind_of_publisher_sends(
     tmp_path: Path, redis_url: str, redis: Redis, pool: str, concurrency: int
 ) -> None:
@@ -85,7 +86,7 @@ async def test_what_a_killed_worker_held_is_done_by_another_in_time(
             await diary_of(redis, "it after 1")
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", ["solo", pytest.param("threads", marks=pytest.mark.slow)])
 async def test_a_task_longer_than_its_lease_runs_once(tmp_path: Path, redis_url: str, redis: Redis, pool: str) -> None:
     async with small_worker(tmp_path, redis_url, pool=pool), small_worker(tmp_path, redis_url):
         send(redis_url, "note_slowly", "long", 3 * LEASE_SECONDS)
