@@ -27,9 +27,10 @@ class Contender:
     task: str = "noop"
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def command(self) -> list[str]:
-        """What to run."""
-        return [str(environments.interpreter(self.peer)), "-m", *self.words]
+    def command(self, number: int = 1) -> list[str]:
+        """What to run, as the worker with this number."""
+        words = (word.replace("{number}", str(number)) for word in self.words)
+        return [str(environments.interpreter(self.peer)), "-m", *words]
 
     def backlog(self) -> Backlog:
         """Its queue."""
@@ -48,7 +49,7 @@ BACKLOGS: dict[str, Backlog] = {
 def celery(name: str, *options: str, messages: int, task: str = "noop", **settings: Any) -> Contender:
     """A plain Celery worker with these settings."""
     words = ("celery", "-A", "tests.benchmarks.engine.peers.celery_app", "--quiet", "worker", "-l", "WARNING")
-    quiet = ("--without-gossip", "--without-mingle")
+    quiet = ("--without-gossip", "--without-mingle", "-n", "engine{number}@%h")
     return Contender(
         name=name,
         peer="celery",

@@ -25,6 +25,7 @@ def interpreter(peer: str) -> Path:
     folder = cache / "moorage-benchmarks" / f"{peer}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
+        print(f"installing {peer} into {folder} …", file=sys.stderr)
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(pins)], check=True)
         (folder / "complete").touch()

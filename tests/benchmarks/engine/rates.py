@@ -70,9 +70,9 @@ class Bench:
         with contextlib.ExitStack() as stack:
             started = [
                 stack.enter_context(
-                    processes.running(contender.command(), self.variables(contender), self.log(contender))
+                    processes.running(contender.command(number), self.variables(contender), self.log(contender))
                 )
-                for _ in range(workers)
+                for number in range(workers)
             ]
             remaining, begun_at, begun_cpu = self._wait(contender, started, int(count * 0.9))
             _, ended_at, ended_cpu = self._wait(contender, started, 0)
