@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -132,7 +133,7 @@ class Execution:
 
     def _accepted(self, run: Run) -> None:
         run.phase = Phase.ACCEPTED
-        self._reports.tell(run.accept_callback, run.id, self._loop.time())
+        self._reports.tell(run.accept_callback, run.id, time.monotonic())
 
     def _limits(self, run: Run) -> list[asyncio.TimerHandle]:
         timers = []
