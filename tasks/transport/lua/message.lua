@@ -47,6 +47,11 @@ local function opened(entry)
   return held[1], string.sub(entry, 2, -#tail - 1), held[3]
 end
 
+-- The raw text and the queue of an entry of ours, also if the text is no message; nothing for that of a stock worker.
+local function inside(entry)
+  return string.match(entry, '^%[(.*),"","([^"]*)"%]$')
+end
+
 -- The position of the message's priority among the steps, which rise; as kombu's bisect.
 local function step_at(message, steps)
   local priority = tonumber(message.properties.priority) or 0

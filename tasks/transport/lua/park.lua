@@ -11,6 +11,5 @@ local entry = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 if not entry then return 0 end
-local _, raw = opened(entry)
-redis.call('LPUSH', KEYS[3], raw or entry)
+redis.call('LPUSH', KEYS[3], inside(entry) or entry)
 return 1

@@ -33,7 +33,7 @@ for i = #tags, 1, -1 do
   elseif entry and not decode(entry) then  -- its holder died before it could park it
     redis.call('HDEL', KEYS[1], tag)
     redis.call('ZREM', KEYS[2], tag)
-    local text, name = string.match(entry, '^%[(.*),"","([^"]*)"%]$')
+    local text, name = inside(entry)
     redis.call('LPUSH', prefix .. (name or '') .. '.malformed', text or entry)
     restored = restored + 1
   elseif not entry then

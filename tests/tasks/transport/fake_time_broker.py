@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,10 @@ class Broker:
         assert message.due is not None
         self.redis.zadd(self.names.delayed(message.queue), {message.raw: message.due})
 
+    def put_aside(self, message: Message) -> None:
+        """As a channel does with what it can't read and does not hold."""
+        self.redis.lpush(self.names.malformed(message.queue), message.raw)
+
     def stock_claim(self, message: Message, now: float) -> None:
         """As kombu does: pop, then write down."""
         raw: Any = self.redis.rpop(self.names.ready(message.queue, message.step))
@@ -84,7 +89,10 @@ class Broker:
         tags: Any = self.redis.zrangebyscore(self.names.unacked_index, "-inf", older_than)
         for tag in tags:
             entry: Any = self.redis.hget(self.names.unacked, tag)
-            message, _, queue = json.loads(entry)
+            try:
+                message, _, queue = json.loads(entry)
+            except ValueError:
+                continue
             marked = [message.get("headers"), message["properties"].get("delivery_info")]
             for part in marked:
                 if part is not None:
@@ -128,5 +136,5 @@ def _scores(pairs: dict[str, str]) -> dict[str, float]:
 
 def _inside(entry: str) -> str:
     """The raw message in an entry of ours; a stock worker's entry as it is."""
-    tail = f',"","{json.loads(entry)[2]}"]'
-    return entry[1 : -len(tail)] if entry.endswith(tail) else entry
+    ours = re.fullmatch(r'\[(.*),"","[^"]*"\]', entry, re.DOTALL)
+    return ours[1] if ours else entry

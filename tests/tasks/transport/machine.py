@@ -58,11 +58,11 @@ class Harbour(RuleBasedStateMachine):
     def publish_due_later_as_stock_does(
         self, spelling: dict[str, object], queue: str, priority: int, delay: int
     ) -> None:
-        self._publish(spelled(spelling, self._number(), queue, priority, self.model.now + delay))
+        self._publish(spelled(spelling, self._number(), queue, priority, self._due(delay)))
 
     @rule(spelling=spellings(), queue=QUEUE, priority=PRIORITY, delay=DELAYS)
     def publish_due_later(self, spelling: dict[str, object], queue: str, priority: int, delay: int) -> None:
-        message = spelled(spelling, self._number(), queue, priority, self.model.now + delay)
+        message = spelled(spelling, self._number(), queue, priority, self._due(delay))
         self.broker.delay(message)
         self.model.delay(message)
 
@@ -79,13 +79,18 @@ class Harbour(RuleBasedStateMachine):
         self.model.settle(acks)
         messages = self.model.claim(sources, want, claimed, self.broker.see())
         if heard:
-            self.believed[worker] += [message.tag for message in messages]
+            self.believed[worker] += [message.tag for message in messages if message.is_message]
+            for message in messages:
+                if not message.is_message:  # who claims it finds out, and puts it aside
+                    self._park(message.queue, message.tag)
 
     @rule(queue=QUEUE, want=st.integers(1, 3))
     def claim_without_holding(self, queue: str, want: int) -> None:
         sources = [Source(queue, no_ack=True)]
         claimed = scripts.claim(self.redis, self.names, sources, want)
-        self.model.claim(sources, want, claimed, self.broker.see())
+        for message in self.model.claim(sources, want, claimed, self.broker.see()):
+            if not message.is_message:
+                self.broker.put_aside(message)
 
     @precondition(lambda self: self.holders())
     @rule(data=st.data())
@@ -117,7 +122,7 @@ class Harbour(RuleBasedStateMachine):
         held = self.model.held.get(tag)
         if held is None or not held.stock:
             queue = held.message.queue if held else QUEUES[0]
-            assert scripts.park(self.redis, self.names, queue, tag) == self.model.park(tag)
+            self._park(queue, tag)
 
     @precondition(lambda self: self.holders())
     @rule(data=st.data())
@@ -165,9 +170,16 @@ class Harbour(RuleBasedStateMachine):
         self.model.check(self.broker.see())
         assert self.model.count() == self.published
 
+    def _due(self, delay: int) -> float:
+        """No two messages are due at the same time, so it is certain which is first."""
+        return self.model.now + delay - self.published / 1_000
+
     def _number(self) -> int:
         self.published += 1
         return self.published
+
+    def _park(self, queue: str, tag: str) -> None:
+        assert scripts.park(self.redis, self.names, queue, tag) == self.model.park(tag)
 
     def _publish(self, message: Message) -> None:
         self.broker.publish(message)

@@ -32,8 +32,11 @@ PROPERTIES = st.sampled_from(
     ]
 )
 BODIES = st.sampled_from(["W10=", [], "ünï \ud800 \U0001f600", {"headers": {}, "losses": 0}])
+ORDERS = (("body", "headers", "properties"), ("properties", "body", "headers"), ("headers", "properties", "body"))
+CUT_OFF = '"body": "W10=", "properties": {{"delivery_tag": "{}"}}}}'
+"""What ends as kombu's messages do, and can't be read all the same. It is only found out by who claims it."""
 NO_MESSAGES = st.sampled_from(
-    ["no json {}", '{{"properties": {{}}, "n": {}}}', "[{}]", "{}", '{{"properties": {{"delivery_tag": {}}}}}']
+    ["no json {}", '{{"properties": {{}}, "n": {}}}', "[{}]", "{}", '{{"properties": {{"delivery_tag": {}}}}}', CUT_OFF]
 )
 
 
@@ -47,13 +50,14 @@ class Message:
     raw: str
     due: float | None = None
     is_message: bool = True
+    passes_for_one: bool = True
     losses: int = 0
     redelivered: bool = False
 
     @property
     def tag(self) -> str:
         """What it is held under."""
-        return tag_of(self.number)
+        return tag_of(self.number) if self.is_message else _plain_tag(self.number)
 
     def looks_right(self, raw: str) -> bool:
         """Whether `raw` is this message: to the byte before it was ever returned, and but for the marks afterwards."""
@@ -70,22 +74,31 @@ class Message:
 
 
 def tag_of(number: int) -> str:
-    """The tag of the message with this number."""
-    return f'tag-{number}-"delivery'
+    """The tag of the message with this number: such as kombu makes, or one that is a trap."""
+    return f'tag-{number}-"delivery' if number % 3 == 0 else _plain_tag(number)
+
+
+def _plain_tag(number: int) -> str:
+    return f"8c55fd9c-403b-48d5-9ba2-{number:012}"
 
 
 @st.composite
 def spellings(draw: st.DrawFn) -> dict[str, Any]:
     """All of a message that does not depend on where it goes."""
     parts = {"body": draw(BODIES), "headers": draw(HEADERS), "properties": draw(PROPERTIES)}
-    order = draw(st.permutations(list(parts)))
-    return {"parts": {name: parts[name] for name in order if parts[name] is not None}, "separators": draw(SEPARATORS)}
+    order = draw(st.sampled_from(ORDERS))
+    return {
+        "parts": {name: parts[name] for name in order if parts[name] is not None},
+        "separators": draw(SEPARATORS),
+        "tag_last": draw(st.booleans()),
+    }
 
 
 def spelled(spelling: dict[str, Any], number: int, queue: str, priority: int, due: float | None = None) -> Message:
     """A message with this number; one that is due later says so in its header, where it has any."""
     parts = copy.deepcopy(spelling["parts"])
-    parts["properties"] |= {"delivery_tag": tag_of(number), "priority": priority}
+    last = {"delivery_tag": tag_of(number), "priority": priority}
+    parts["properties"] |= dict(reversed(last.items())) if spelling["tag_last"] else last
     if due is not None:
         parts.setdefault("headers", {})["eta"] = datetime.fromtimestamp(due, UTC).isoformat()
     raw = json.dumps(parts, separators=spelling["separators"])
@@ -94,4 +107,6 @@ def spelled(spelling: dict[str, Any], number: int, queue: str, priority: int, du
 
 def garbled(pattern: str, number: int, queue: str, step: int) -> Message:
     """What is no message."""
-    return Message(number, queue, step, pattern.format(number), is_message=False)
+    passes = pattern == CUT_OFF
+    raw = pattern.format(_plain_tag(number) if passes else number)
+    return Message(number, queue, step, raw, is_message=False, passes_for_one=passes)

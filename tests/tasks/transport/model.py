@@ -15,6 +15,8 @@ from tests.tasks.transport.messages_of_all_sorts import QUEUES, STEPS, Message
 
 LEASE_SECONDS = 10
 STOCK_TIMEOUT_SECONDS = 25
+SCORE_SECONDS = 0.00001
+"""How precisely a score tells a time."""
 
 
 class Seen(NamedTuple):
@@ -25,6 +27,10 @@ class Seen(NamedTuple):
     malformed: dict[str, list[str]]
     held: dict[str, str]
     scores: dict[str, float]
+
+    def order_aside(self, raw: str) -> int:
+        """How far from the front of what is put aside this stands."""
+        return next((raws.index(raw) for raws in self.malformed.values() if raw in raws), 0)
 
 
 @dataclass
@@ -63,22 +69,23 @@ class Model:
         self.delayed[message.queue].append(message)
 
     def claim(self, sources: Sequence[Source], want: int, claimed: Claimed, seen: Seen) -> list[Message]:
-        """Checks what a claim gave, acknowledgements apart; `seen` is the server afterwards. Returns what is held."""
+        """Checks what a claim gave, acknowledgements apart; `seen` is the server afterwards. Returns what it gave."""
         for source in sources:
-            self._move_due(source.queue)
+            self._move_due(source.queue, want)
         popped = {key: self._popped(key, seen) for key in self.ready if key[0] in {source.queue for source in sources}}
         self._check_amount(sources, want, popped)
         given = {key: self._place(key, messages) for key, messages in popped.items()}
         self._check_given(claimed, given)
         self._check_wait(sources, want, claimed, sum(map(len, popped.values())))
         kept = {source.queue for source in sources if not source.no_ack}
-        messages = [message for some in given.values() for message in some]
-        for message in messages:
+        for message in [message for some in given.values() for message in some]:
             if message.queue in kept:
                 self.held[message.tag] = Held(message, self.now)
-            else:
+            elif message.is_message:
                 self.done.add(message.number)
-        return [message for message in messages if message.queue in kept]
+            else:
+                self.malformed[message.queue].insert(0, message)
+        return [message for some in given.values() for message in some]
 
     def settle(self, tags: Collection[str]) -> int:
         """What is held under these tags is done; what is not held stays where it is."""
@@ -106,12 +113,16 @@ class Model:
         expired = [held for held in self.held.values() if not held.stock and self._age(held) >= LEASE_SECONDS]
         for held in expired:
             held.message.losses += 1
-        self._return(expired, seen, front=True)
+        self._return([held for held in expired if held.message.is_message], seen, front=True)
+        for held in sorted(expired, key=lambda held: seen.order_aside(held.message.raw), reverse=True):
+            if not held.message.is_message:
+                self.park(held.message.tag)
         return len(expired)
 
     def stock_restore(self, seen: Seen) -> None:
         """kombu gives back what is past its own time-out, ours too, and counts nothing."""
-        expired = [held for held in self.held.values() if self._age(held) >= STOCK_TIMEOUT_SECONDS]
+        overdue = [held for held in self.held.values() if self._age(held) >= STOCK_TIMEOUT_SECONDS]
+        expired = [held for held in overdue if held.message.is_message]
         self._return(expired, seen, front=False)
 
     def next_messages(self) -> list[Message]:
@@ -152,17 +163,15 @@ class Model:
     def _check_delayed(self, messages: list[Message], raws: dict[str, float]) -> None:
         for message in messages:
             found = next((raw for raw in raws if message.looks_right(raw)), None)
-            assert found and raws.pop(found) == message.due, f"{message.number} should be delayed until {message.due}"
+            assert found, f"{message.number} should be delayed"
+            assert abs(raws.pop(found) - _due_at(message)) < SCORE_SECONDS, f"{message.number} is due at another time"
         assert not raws, f"nobody delayed {raws}"
 
-    def _move_due(self, queue: str) -> None:
+    def _move_due(self, queue: str, most: int) -> None:
         due = [message for message in self.delayed[queue] if message.due is not None and message.due <= self.now]
-        for message in sorted(due, key=lambda message: (message.due, message.raw), reverse=True):
+        for message in reversed(sorted(due, key=_due_at)[:most]):
             self.delayed[queue].remove(message)
-            if message.is_message:
-                self.ready[queue, message.step].insert(0, message)
-            else:
-                self.malformed[queue].insert(0, message)
+            self.ready[queue, message.step].insert(0, message)
 
     def _popped(self, key: tuple[str, int], seen: Seen) -> list[Message]:
         before, left = self.ready[key], len(seen.ready[key])
@@ -185,7 +194,7 @@ class Model:
     def _place(self, key: tuple[str, int], popped: list[Message]) -> list[Message]:
         given = []
         for message in popped:
-            if not message.is_message:
+            if not message.is_message and not message.passes_for_one:
                 self.malformed[key[0]].insert(0, message)
             elif message.due is not None and message.due > self.now:
                 self.delayed[key[0]].append(message)
@@ -203,9 +212,16 @@ class Model:
         assert not any(unseen.values()), f"taken and not given: {unseen}"
 
     def _check_wait(self, sources: Sequence[Source], want: int, claimed: Claimed, taken: int) -> None:
-        times = [message.due for source in sources for message in self.delayed[source.queue] if message.due is not None]
-        next_due = round((min(times) - self.now) * 1_000) if times else None
-        assert claimed.wait_milliseconds == (next_due if taken < want else 0)
+        if taken == want:
+            assert claimed.wait_milliseconds == 0
+            return
+        delayed = [message for source in sources for message in self.delayed[source.queue]]
+        if not delayed:
+            assert claimed.wait_milliseconds is None
+            return
+        expected = max(0, (min(map(_due_at, delayed)) - self.now) * 1_000)
+        assert claimed.wait_milliseconds is not None
+        assert abs(claimed.wait_milliseconds - expected) <= 1, "one millisecond is what rounding may add"
 
     def _return(self, expired: Collection[Held], seen: Seen, *, front: bool) -> None:
         """To one end of their lists, each in the place that the server gave it among those that return together."""
@@ -229,3 +245,8 @@ class Model:
 
     def _age(self, held: Held) -> float:
         return self.now - held.renewed_at
+
+
+def _due_at(message: Message) -> float:
+    assert message.due is not None
+    return message.due

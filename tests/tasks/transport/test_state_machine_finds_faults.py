@@ -57,6 +57,10 @@ FAULTS = {
     "giving back to the front turns the order round": Fault(
         "GIVE_BACK", "if push == 'RPUSH' then first, last, by = last, first, -1 end", ""
     ),
+    "what is parked is changed": Fault("PARK", "inside(entry) or entry", "entry"),
+    "what is no message comes back for ever": Fault(
+        "RESTORE", "elseif entry and not decode(entry) then", "elseif false then"
+    ),
     "what is parked stays held": Fault("PARK", "redis.call('HDEL', KEYS[1], ARGV[1])", ""),
 }
 
