@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import chain, chord, group
+from celery.app.task import Context
+from celery.backends.redis import RedisBackend
 from redis import Redis
 
 from tasks.results import MOST_BYTES, Stored
@@ -123,6 +126,17 @@ def test_a_success_stays_and_anything_else_gives_way(redis: Redis, backend: Any,
     found = [backend.get_task_meta(f"{name}{there}", cache=False)["status"] for name in ("", "beside ", "new ")]
     assert found == [there if stays else "REVOKED", "SUCCESS", "SUCCESS"]
     assert redis.ttl(backend.get_key_for_task(f"new {there}")) == -1, "kept for ever when nothing else is said"
+
+
+@pytest.mark.parametrize("named", [{}, {"group": "g", "parent_id": "p"}])
+def test_what_is_stored_is_what_celery_would_have_stored(backend: Any, named: dict[str, str]) -> None:
+    request = Context(id="t", task="add", **named)
+    ours = backend._get_result_meta(7, "SUCCESS", None, request)
+    theirs = RedisBackend._get_result_meta(backend, 7, "SUCCESS", None, request)  # type: ignore[attr-defined]
+    ours_at, theirs_at = (datetime.fromisoformat(meta.pop("date_done")) for meta in (ours, theirs))
+    assert ours == theirs
+    assert ours_at.utcoffset() == theirs_at.utcoffset()
+    assert abs(theirs_at - ours_at) < timedelta(seconds=10)
 
 
 async def test_only_what_is_written_down_elsewhere_may_miss_its_result(own_valkey: RealValkey) -> None:
