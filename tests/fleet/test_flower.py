@@ -56,6 +56,7 @@ async def flower(setup: Setup, folder: Path) -> AsyncIterator[httpx.AsyncClient]
         process.wait()
 
 
+@pytest.mark.slow
 async def test_flower_shows_both_workers_their_tasks_and_the_queues(
     server: Server, ledger: Ledger, folder: Path
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.weather.fleet import Ledger, nothing_left, send, worker
 from tests.weather.generic_app import Setup
 from tests.weather.servers import Server
@@ -14,6 +16,7 @@ QUICK = {"visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restor
 """kombu looks every 100 s at what it calls visible, unless it is told otherwise."""
 
 
+@pytest.mark.slow
 async def test_our_worker_takes_over_from_a_stock_one(server: Server, ledger: Ledger, folder: Path) -> None:
     ours = Setup(broker=server.url(), ledger=ledger.url, options=QUICK)
     stock = replace(ours, lossless=False, pool="threads")
@@ -28,6 +31,7 @@ async def test_our_worker_takes_over_from_a_stock_one(server: Server, ledger: Le
         await nothing_left(server)
 
 
+@pytest.mark.slow
 async def test_a_stock_worker_takes_over_from_ours(server: Server, ledger: Ledger, folder: Path) -> None:
     ours = Setup(broker=server.url(), ledger=ledger.url, options=QUICK)
     stock = replace(ours, lossless=False, pool="threads")

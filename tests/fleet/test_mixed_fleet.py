@@ -17,7 +17,7 @@ from tests.weather.servers import Server
 PLAIN, URGENT, LATER = range(200), range(200, 240), range(240, 280)
 
 
-@pytest.mark.parametrize("prefix", ["", "fleet:"])
+@pytest.mark.parametrize("prefix", ["", pytest.param("fleet:", marks=pytest.mark.slow)])
 async def test_all_publish_for_all(server: Server, ledger: Ledger, folder: Path, prefix: str) -> None:
     async with mixed_fleet(server, ledger, folder, prefix) as fleet:
         await fleet.publish(PLAIN)
@@ -30,6 +30,7 @@ async def test_all_publish_for_all(server: Server, ledger: Ledger, folder: Path,
     assert set(ledger.runs().values()) == {1}
 
 
+@pytest.mark.slow
 async def test_all_are_inspected_and_controlled_alike(server: Server, ledger: Ledger, folder: Path) -> None:
     async with mixed_fleet(server, ledger, folder) as fleet:
         assert all({"mark", "wait_for"} <= set(names) for names in (await fleet.asked("registered")).values())
@@ -77,6 +78,7 @@ async def _none_active(asked: Any) -> bool:
     return not any((await asked).values())
 
 
+@pytest.mark.slow
 async def test_events_of_both_are_heard(server: Server, ledger: Ledger, folder: Path) -> None:
     heard: list[dict[str, Any]] = []
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.weather.fleet import LOST, Ledger, nothing_left, send, worker
 from tests.weather.generic_app import Setup
 from tests.weather.proxy import Cable, laid_to
@@ -36,6 +38,7 @@ async def test_a_cut_cable_is_noticed_and_what_ran_meanwhile_is_acknowledged_lat
     assert set(ledger.starts().values()) == {1}, "what ran through the outage stayed this worker's"
 
 
+@pytest.mark.slow
 async def test_jolts_under_load_lose_nothing(server: Server, ledger: Ledger, folder: Path) -> None:
     setup = Setup(broker=server.url(), ledger=ledger.url)
     async with laid_to(server.port) as cable, worker(through(cable, ledger), folder) as away:
@@ -48,6 +51,7 @@ async def test_jolts_under_load_lose_nothing(server: Server, ledger: Ledger, fol
         await nothing_left(server)
 
 
+@pytest.mark.slow
 async def test_a_frozen_connection_is_given_up_and_replaced(server: Server, ledger: Ledger, folder: Path) -> None:
     setup = Setup(broker=server.url(), ledger=ledger.url)
     async with laid_to(server.port) as cable, worker(through(cable, ledger), folder):
@@ -61,6 +65,7 @@ async def test_a_frozen_connection_is_given_up_and_replaced(server: Server, ledg
         await nothing_left(server)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_starts_before_its_server_waits_for_it(
     server: Server, ledger: Ledger, folder: Path
 ) -> None:

@@ -42,6 +42,7 @@ async def test_work_of_every_sort_is_done_once_and_that_of_a_killed_worker_again
     assert set(ledger.starts().values()) == {2}, "nobody but the dead worker's heir ran them again"
 
 
+@pytest.mark.slow
 async def test_an_idle_worker_is_told_of_new_work_instead_of_asking_for_it(
     server: Server, ledger: Ledger, folder: Path
 ) -> None:

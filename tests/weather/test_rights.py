@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.weather.fleet import Ledger, send, worker
 from tests.weather.generic_app import QUEUES, Setup, build
 from tests.weather.servers import Server
@@ -26,6 +28,7 @@ def documented() -> tuple[list[str], set[str]]:
     return rule, {word[1:] for word in words if word.startswith("+")}
 
 
+@pytest.mark.slow
 async def test_the_rights_on_the_page_are_those_that_a_fleet_uses(server: Server, ledger: Ledger, folder: Path) -> None:
     rule, commands = documented()
     admin = server.client()

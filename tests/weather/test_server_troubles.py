@@ -21,6 +21,7 @@ def setup(server: Server, ledger: Ledger) -> Setup:
     return Setup(broker=server.url(), ledger=ledger.url, options={"lease_seconds": 8})
 
 
+@pytest.mark.slow
 async def test_a_server_that_restarts_finds_its_workers_again(
     setup: Setup, server: Server, ledger: Ledger, folder: Path
 ) -> None:
@@ -38,6 +39,7 @@ async def test_a_server_that_restarts_finds_its_workers_again(
     assert set(ledger.starts().values()) == {1}, "what ran through the restart stayed this worker's"
 
 
+@pytest.mark.slow
 async def test_a_server_that_forgets_its_scripts_is_told_them_again(
     setup: Setup, server: Server, ledger: Ledger, folder: Path
 ) -> None:
@@ -50,6 +52,7 @@ async def test_a_server_that_forgets_its_scripts_is_told_them_again(
     assert set(ledger.runs().values()) == {1}
 
 
+@pytest.mark.slow
 async def test_workers_thrown_out_under_load_come_back(
     setup: Setup, server: Server, ledger: Ledger, folder: Path
 ) -> None:
@@ -63,6 +66,7 @@ async def test_workers_thrown_out_under_load_come_back(
         await nothing_left(server)
 
 
+@pytest.mark.slow
 async def test_a_full_server_takes_no_new_work_and_what_it_has_is_done_all_the_same(
     setup: Setup, server: Server, ledger: Ledger, folder: Path
 ) -> None:
@@ -84,6 +88,7 @@ async def test_a_full_server_takes_no_new_work_and_what_it_has_is_done_all_the_s
         await ledger.all_ran([2_000])
 
 
+@pytest.mark.slow
 async def test_a_server_that_became_a_replica_is_worked_with_again_once_it_takes_writes(
     setup: Setup, server: Server, ledger: Ledger, folder: Path
 ) -> None:

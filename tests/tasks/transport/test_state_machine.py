@@ -29,10 +29,10 @@ def explore(url: str, examples: int, steps: int = STEPS) -> None:
 
 
 def test_every_message_is_in_one_place_whatever_happens_in_whatever_order(redis_url: str) -> None:
-    explore(redis_url, examples=200)
+    explore(redis_url, examples=150)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_a_long_search_finds_no_way_to_lose_a_message(redis_url: str) -> None:
-    explore(redis_url, examples=4_000, steps=100)
+    explore(redis_url, examples=2_000, steps=80)
