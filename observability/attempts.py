@@ -22,8 +22,8 @@ MAX_REMEMBERED = 10_000
 UNKNOWN = "unknown"
 
 
-class Attempt(msgspec.Struct, frozen=True):
-    """One attempt at one task. `number` counts from 1."""
+class Attempt(msgspec.Struct):
+    """One attempt at one task. `number` counts from 1. All but `started_at` stays as it is."""
 
     task_id: str
     actor: str
@@ -39,13 +39,17 @@ class Attempt(msgspec.Struct, frozen=True):
     def of(cls, task_id: str, actor: str, message: Mapping[str, Any]) -> Attempt:
         """Reads a message's headers as Celery gives them to the request; any of them may be missing."""
         delivery = message.get("delivery_info") or {}
-        times = (message.get(ENQUEUED_HEADER), _epoch_seconds(message.get("eta")))
+        ready_at = message.get(ENQUEUED_HEADER)
+        if not isinstance(ready_at, int | float):
+            ready_at = None
+        if eta := message.get("eta"):
+            ready_at = max(_epoch_seconds(eta) or 0.0, ready_at or 0.0) or None
         return cls(
             task_id=task_id,
             actor=actor,
             queue=delivery.get("routing_key") or UNKNOWN,
             number=number_of(message),
-            ready_at=max((moment for moment in times if isinstance(moment, int | float)), default=None),
+            ready_at=ready_at,
             context=select(message.get(CONTEXT_HEADER)),
         )
 
@@ -78,9 +82,11 @@ class Attempts:
 
         A prefork child has not seen the message come in.
         """
-        attempt = self._known(task_id, number_of(message)) or Attempt.of(task_id, actor, message)
-        attempt = msgspec.structs.replace(attempt, started_at=started_at)
-        self.remember(attempt)
+        attempt = self._known(task_id, number_of(message))
+        if attempt is None:
+            attempt = Attempt.of(task_id, actor, message)
+            self.remember(attempt)
+        attempt.started_at = started_at
         self._running.set(attempt)
         return attempt
 

@@ -10,6 +10,7 @@ import atexit
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -17,6 +18,9 @@ import structlog
 
 Push = Callable[[Mapping[str, float]], None]
 """Adds amounts to totals by field, all or none, and raises when it could not. It may block: a thread of ours waits."""
+
+Key = tuple[str, tuple[str, ...]]
+"""A metric's name and its label values."""
 
 MAX_FIELDS = 10_000
 """More different counts than this are not kept while nobody takes them: something labels without bounds."""
@@ -53,8 +57,9 @@ class Totals:
 
     def _start_empty(self) -> None:
         """What a new process begins with: no counts, for its parent sends its own, and locks that nobody holds."""
-        self._pending: dict[tuple[str, tuple[str, ...]], float] = {}
-        self._lock = threading.Lock()
+        self._counted: deque[tuple[Key, float]] = deque()
+        self._pending: dict[Key, float] = {}
+        self._start_lock = threading.Lock()
         self._flush_lock = threading.Lock()
         self._work = threading.Event()
         self._stop = threading.Event()
@@ -62,30 +67,28 @@ class Totals:
         self._failing = False
 
     def add(self, metric: str, *labels: str, amount: float = 1.0) -> None:
-        """Counts `amount` more of a metric with these label values."""
-        with self._lock:
-            self._merge((metric, labels), amount)
-            if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="moorage-totals", daemon=True)
-                self._thread.start()
+        """Counts `amount` more of a metric with these label values.
+
+        It takes no lock: two busy threads that count would spend more on waiting for each other than on all else.
+        """
+        self._counted.append(((metric, labels), amount))
+        if self._thread is None:
+            self._start()
         if not self._work.is_set():
             self._work.set()
 
     def flush(self) -> bool:
         """Hands on what was counted, now. False when it could not; it is kept then."""
         with self._flush_lock:
-            with self._lock:
-                batch, self._pending = self._pending, {}
-            if not batch:
+            self._gather()
+            if not self._pending:
                 return True
             try:
-                self._push({encode(*key): amount for key, amount in batch.items()})
+                self._push({encode(*key): amount for key, amount in self._pending.items()})
             except Exception as error:
-                with self._lock:
-                    for key, amount in batch.items():
-                        self._merge(key, amount)
                 self._tell(error)
                 return False
+            self._pending = {}
             self._tell(None)
             return True
 
@@ -98,9 +101,17 @@ class Totals:
             self._thread.join()
         self.flush()
 
-    def _merge(self, key: tuple[str, tuple[str, ...]], amount: float) -> None:
-        if key in self._pending or len(self._pending) < MAX_FIELDS:
-            self._pending[key] = self._pending.get(key, 0.0) + amount
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="moorage-totals", daemon=True)
+                self._thread.start()
+
+    def _gather(self) -> None:
+        for _ in range(len(self._counted)):  # and what is counted meanwhile is for the next time
+            key, amount = self._counted.popleft()
+            if key in self._pending or len(self._pending) < MAX_FIELDS:
+                self._pending[key] = self._pending.get(key, 0.0) + amount
 
     def _run(self) -> None:
         while not self._stop.is_set():

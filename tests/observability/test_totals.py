@@ -135,14 +135,17 @@ def test_a_forked_child_sends_its_own_counts_and_only_those() -> None:
         os.write(writer, repr((os.getpid(), dict(batch))).encode() + b"\n")
 
     totals = Totals(push, flush_seconds=0.01)
-    totals._lock.acquire()  # as another thread might hold it at the moment of the fork
+    held = (totals._start_lock, totals._flush_lock)
+    for lock in held:
+        lock.acquire()  # as another thread might hold it at the moment of the fork
     totals._pending["a_total", ("x",)] = 5.0
     child = os.fork()
     if child == 0:
         totals.add("a_total", "x")
         threading.Event().wait(10)  # ended by the parent, once the thread of this child has sent its count
         os._exit(1)
-    totals._lock.release()
+    for lock in held:
+        lock.release()
 
     line = os.read(reader, 1_000)
     os.kill(child, 9)
