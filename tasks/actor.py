@@ -24,6 +24,7 @@ from tasks.app import app
 from tasks.clock import SystemClock
 from tasks.errors import InvalidArguments, WorkerKilled
 from tasks.job import Job
+from tasks.ledger import describe
 from tasks.queues import QUEUES
 from tasks.retries import RetryPolicy
 from tasks.runner import Delivery, perform
@@ -67,9 +68,9 @@ class ActorTask(Task[Any, Any]):
             return
         held = state.requests.get(delivery.task_id)
         arguments = {} if held is None else dict(held.kwargs)
-        killed = WorkerKilled(int(headers.get("losses") or 0) + 1, human_status(exit_code))
+        killed = WorkerKilled(delivery.losses + 1, human_status(exit_code))
         sent = delivery.record(actor, SystemClock().now())
-        bridge.run(lambda parts: poison.bury(parts, sent, arguments, delivery.context, killed))
+        bridge.run(lambda parts: poison.bury(parts, sent, arguments, delivery.context, describe(killed)))
 
 
 ACTORS: dict[str, Actor] = {}

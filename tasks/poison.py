@@ -1,7 +1,8 @@
-"""Dead-letters a task that has killed the process it ran in alone.
+"""Dead-letters a task that kills the processes it runs in.
 
 A task whose workers died twice may have been an innocent neighbour of whatever killed them, so it is tried once more in
-a process of its own (`tasks/pool`). When that dies as well there is no doubt left.
+a process of its own (`tasks/pool`). When that dies as well there is no doubt left. Where no pool does so, and when
+something else goes on killing workers, there is an end to it all the same.
 """
 
 from __future__ import annotations
@@ -11,18 +12,27 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from tasks.catalog import tasks as rows
-from tasks.errors import RecordsUnavailable, WorkerKilled
-from tasks.ledger import RecordLedger, describe, show
+from tasks.catalog.tasks import TaskError
+from tasks.errors import RecordsUnavailable
+from tasks.ledger import RecordLedger, show
 from tasks.records import Record, from_row
 
 if TYPE_CHECKING:
     from tasks.parts import Parts
 
+MOST_LOSSES = 10
+"""A task whose workers died this many times is taken for their murderer."""
+
 log = structlog.get_logger(__name__)
 
 
+def worker_lost(losses: int) -> TaskError:
+    """Why a task is not tried again, after so many deaths."""
+    return TaskError("WorkerLost", f"its worker died {losses} times while it ran")
+
+
 async def bury(
-    parts: Parts, sent: Record, arguments: dict[str, Any], context: dict[str, str], killed: WorkerKilled
+    parts: Parts, sent: Record, arguments: dict[str, Any], context: dict[str, str], error: TaskError
 ) -> None:
     """Writes the dead letter, unless the task has finished. `sent` is the task's record as the message tells it.
 
@@ -30,17 +40,17 @@ async def bury(
     """
     if sent.durable:
         async with parts.catalog.write() as transaction:
-            row = await rows.end(transaction, sent.task_id, "FAILURE", describe(killed), parts.clock.now())
+            row = await rows.end(transaction, sent.task_id, "FAILURE", error, parts.clock.now())
         if row is None:
             return
         await show(parts, from_row(row))
-    elif not await _fail(parts, sent, arguments, context, killed):
+    elif not await _fail(parts, sent, arguments, context, error):
         return
-    log.error("task.dead", task_id=sent.task_id, actor=sent.actor, error=str(killed), **context)
+    log.error("task.dead", task_id=sent.task_id, actor=sent.actor, error=error.message, **context)
 
 
 async def _fail(
-    parts: Parts, sent: Record, arguments: dict[str, Any], context: dict[str, str], killed: WorkerKilled
+    parts: Parts, sent: Record, arguments: dict[str, Any], context: dict[str, str], error: TaskError
 ) -> bool:
     try:
         found = await parts.records.get(sent.task_id) or sent
@@ -48,5 +58,5 @@ async def _fail(
         found = sent
     if found.finished:
         return False
-    await RecordLedger(parts, found, arguments, context).fail(describe(killed))
+    await RecordLedger(parts, found, arguments, context).fail(error)
     return True

@@ -13,16 +13,14 @@ import msgspec
 import structlog
 
 from tasks.catalog import tasks as rows
-from tasks.catalog.tasks import TaskError, TaskRow
+from tasks.catalog.tasks import TaskRow
 from tasks.ledger import show
+from tasks.poison import MOST_LOSSES, worker_lost
 from tasks.queues import QUEUES
 from tasks.records import from_row
 
 if TYPE_CHECKING:
     from tasks.parts import Parts
-
-MOST_LOSSES = 10
-"""A task whose workers died this many times is taken for their murderer and dead-lettered."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +49,7 @@ class Reconciler:
         if row.losses < MOST_LOSSES:
             await show(self._parts, from_row(row))
             return False
-        error = TaskError("WorkerLost", f"its worker died {row.losses} times while it ran")
+        error = worker_lost(row.losses)
         async with self._parts.catalog.write() as transaction:
             failed = await rows.fail_waiting(transaction, row.id, error, now)
         if failed:  # else a message was still on its way, and a worker tries it once more

@@ -22,6 +22,7 @@ from tasks import revocation
 from tasks.errors import CatalogUnavailable, DiskFull, LeaseLost, RecordsUnavailable
 from tasks.job import Job
 from tasks.ledger import DurableLedger, Ledger, RecordLedger, describe
+from tasks.poison import MOST_LOSSES, bury, worker_lost
 from tasks.records import Record
 from tasks.reporting import Reporting
 
@@ -44,6 +45,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     context: dict[str, str]
     created_at: float | None = None
     """When the task was accepted, in epoch seconds, if it was one of our own who sent it."""
+    losses: int = 0
+    """How often a worker died that had the message."""
 
     @classmethod
     def of(cls, headers: Mapping[str, Any]) -> Delivery:
@@ -54,6 +57,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             attempt=headers.get("retries") or 0,
             context=dict(headers.get("moorage_context") or {}),
             created_at=created_at if isinstance(created_at, float) else None,
+            losses=int(headers.get("losses") or 0),
         )
 
     def record(self, actor: Actor, now: float) -> Record:
@@ -76,6 +80,10 @@ async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dic
         if not actor.keep_result:
             job = Job(parts, task_id=delivery.task_id, owner="", attempt=delivery.attempt)
             return msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
+        if delivery.losses >= MOST_LOSSES:
+            sent = delivery.record(actor, parts.clock.now())
+            await _written_down(bury(parts, sent, arguments, delivery.context, worker_lost(delivery.losses)))
+            raise Ignore
         ledger = await _written_down(_begin(parts, actor, delivery, arguments))
         if ledger is None:
             raise Ignore

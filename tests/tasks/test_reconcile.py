@@ -12,8 +12,9 @@ from tasks.catalog.tasks import TaskError, TaskRow
 from tasks.clock import ManualClock
 from tasks.errors import RecordsUnavailable
 from tasks.parts import Parts
+from tasks.poison import MOST_LOSSES
 from tasks.queues import QUEUES
-from tasks.reconcile import MOST_LOSSES, Reconciler
+from tasks.reconcile import Reconciler
 from tasks.settings import TaskSettings
 from tests.real_valkey import RealValkey
 

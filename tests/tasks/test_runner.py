@@ -13,6 +13,8 @@ from tasks.catalog.engine import Transaction
 from tasks.errors import DiskFull, InvalidCID
 from tasks.job import Job
 from tasks.parts import Parts
+from tasks.poison import MOST_LOSSES, worker_lost
+from tasks.runner import Delivery, perform
 from tests.tasks.running import (
     POLICY,
     NewRow,
@@ -203,6 +205,21 @@ async def test_a_task_that_is_revoked_while_it_runs_is_not_handed_back(
     with pytest.raises(Ignore):
         await running
     assert (await row_of(parts, task_id)).state == "STARTED", "who cancelled it writes that down"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_task_whose_workers_die_again_and_again_is_run_no_more(
+    parts: Parts, new_row: NewRow, durable: bool
+) -> None:
+    task_id = await accept(parts, new_row(state="STARTED", lease_token="of the dead")) if durable else "t"
+    delivery = Delivery(task_id=task_id, attempt=0, context={"owner_id": "ann"}, losses=MOST_LOSSES)
+    with pytest.raises(Ignore):
+        await perform(parts, make_actor(must_not_run, durable=durable), delivery, {"why": "to test"})
+    row, record = await row_of(parts, task_id), await record_of(parts, task_id)
+    assert (row.state, row.lease_token, record.state) == ("FAILURE", None, "FAILURE")
+    assert row.error == record.error == worker_lost(MOST_LOSSES)
+    with pytest.raises(Ignore):
+        await perform(parts, make_actor(must_not_run, durable=durable), delivery, {"why": "to test"})
 
 
 async def test_a_task_that_has_not_begun_when_the_worker_stops_goes_back_as_it_came(

@@ -93,3 +93,21 @@ def test_a_database_that_cannot_be_used_is_refused_with_what_to_write(url: str) 
     with pytest.raises(InvalidSetting, match="it begins with postgresql\\+asyncpg:// or sqlite") as caught:
         read(TaskSettings, {"MOORAGE_DATABASE_URL": url})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"REDIS_URL": "amqp://h"}, "REDIS_URL"),
+        ({"CELERY_BROKER_URL": "amqp://user:secret@h"}, "CELERY_BROKER_URL"),
+        ({"MOORAGE_POOL": "threads", "MOORAGE_RECYCLE_AFTER_TASKS": "5"}, "MOORAGE_POOL"),
+        ({"MOORAGE_POOL": "gevent"}, "MOORAGE_POOL"),
+        ({"MOORAGE_TRANSPORT": "lossy"}, "MOORAGE_TRANSPORT"),
+    ],
+)
+def test_what_cannot_work_together_is_refused_with_the_name_of_what_to_change(
+    variables: dict[str, str], named: str
+) -> None:
+    with pytest.raises(InvalidSetting, match=named) as refused:
+        read(TaskSettings, variables)
+    assert "secret" not in str(refused.value)
