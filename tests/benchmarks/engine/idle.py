@@ -9,12 +9,13 @@ import time
 from statistics import median, quantiles
 
 from tests.benchmarks.engine import backlogs, processes
-from tests.benchmarks.engine.contenders import OUR_POOL, OUR_TRANSPORT, Contender, celery, dramatiq
+from tests.benchmarks.engine.contenders import MOORAGE, OUR_POOL, OUR_TRANSPORT, Contender, celery, dramatiq
 from tests.benchmarks.engine.rates import Bench
 from tests.benchmarks.installation import Row
 
 GAP_SECONDS = 0.03
 ANSWER_SECONDS = 60.0
+SETTLE_SECONDS = 2.0
 MOST_MEDIAN_MILLISECONDS = 5.0
 MOST_CPU_SHARE = 0.005
 
@@ -26,7 +27,7 @@ OTHERS = (
 
 
 def rows(bench: Bench, tasks: int, idle_seconds: float) -> list[Row]:
-    """Ours with its bounds, then the others."""
+    """Ours with its bounds, then the others; and what Moorage's own worker, with all it does beside, costs idle."""
     found = []
     for contender in (OURS, *OTHERS):
         delays, share = _measure(bench, contender, tasks, idle_seconds)
@@ -40,14 +41,18 @@ def rows(bench: Bench, tasks: int, idle_seconds: float) -> list[Row]:
                 middle < MOST_MEDIAN_MILLISECONDS if own else None,
             ),
             Row(f"  99th percentile of {tasks}", f"{worst:.1f} ms"),
-            Row(
-                "  idle CPU",
-                f"{share:.2%} of a core",
-                "under 0.5 %" if own else "",
-                share < MOST_CPU_SHARE if own else None,
-            ),
+            _cpu_row("  idle CPU", share, bounded=own),
         ]
-    return found
+    return [*found, _cpu_row("Moorage's own worker: idle CPU", _moorage_share(bench, idle_seconds), bounded=True)]
+
+
+def _cpu_row(name: str, share: float, *, bounded: bool) -> Row:
+    return Row(
+        name,
+        f"{share:.2%} of a core",
+        "under 0.5 %" if bounded else "",
+        share < MOST_CPU_SHARE if bounded else None,
+    )
 
 
 def _measure(bench: Bench, contender: Contender, tasks: int, idle_seconds: float) -> tuple[list[float], float]:
@@ -60,10 +65,27 @@ def _measure(bench: Bench, contender: Contender, tasks: int, idle_seconds: float
         for _ in range(tasks):
             time.sleep(GAP_SECONDS)
             delays.append(_ask(bench, contender, message))
-        time.sleep(1.0)
-        before = worker.cpu_seconds()
-        time.sleep(idle_seconds)
-        return delays, (worker.cpu_seconds() - before) / idle_seconds
+        return delays, _idle_share(worker, idle_seconds)
+
+
+def _moorage_share(bench: Bench, idle_seconds: float) -> float:
+    message = bench.message(MOORAGE)
+    bench.redis.flushdb()
+    backlogs.fill(MOORAGE.backlog(), bench.redis, message, 1)
+    with processes.running(MOORAGE.command(), bench.variables(MOORAGE), bench.log(MOORAGE)) as worker:
+        give_up_at = time.monotonic() + ANSWER_SECONDS
+        while MOORAGE.backlog().remaining(bench.redis):
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"{MOORAGE.name} does not come up; see {bench.log(MOORAGE)}")
+            time.sleep(GAP_SECONDS)
+        return _idle_share(worker, idle_seconds)
+
+
+def _idle_share(worker: processes.Worker, seconds: float) -> float:
+    time.sleep(SETTLE_SECONDS)
+    before = worker.cpu_seconds()
+    time.sleep(seconds)
+    return (worker.cpu_seconds() - before) / seconds
 
 
 def _ask(bench: Bench, contender: Contender, message: bytes) -> float:
