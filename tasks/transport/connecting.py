@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-KEEPER_TIMEOUT_SECONDS = 5.0
-
 
 class ClusterRefused(Exception):
     """The broker is a Redis Cluster, where no script can reach a queue and what is held in one step."""
@@ -64,11 +62,8 @@ def is_of_cluster(error: Exception) -> bool:
 
 
 def keeper_client(channel: QueuesChannel) -> Redis:
-    """A client of the keeper's own, which does not close with the channel and never waits for ever."""
-    pool = channel.own_pool()
-    if pool.connection_kwargs.get("socket_timeout") is None:
-        pool.connection_kwargs["socket_timeout"] = KEEPER_TIMEOUT_SECONDS
-    return Redis(connection_pool=pool)
+    """A client of the keeper's own, which does not close with the channel."""
+    return Redis(connection_pool=channel.own_pool())
 
 
 def _check(client: Any) -> None:

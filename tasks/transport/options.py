@@ -29,7 +29,8 @@ class Options:
     """How long an idle consumer waits at most before it looks by itself."""
 
     silence_seconds: float = 5.0
-    """How long a claim may go unanswered until its connection is taken for dead."""
+    """How long a server may leave a question unanswered until its connection is taken for dead; also the
+    `socket_timeout` of who gives none."""
 
     drain_seconds: float = 0.01
     """How long messages are delivered before the event loop gets its turn."""

@@ -17,6 +17,7 @@ from tasks.transport import connecting
 from tasks.transport.delayed import due_seconds
 from tasks.transport.kombu_privates import StockChannel
 from tasks.transport.names import Names
+from tasks.transport.options import Options
 
 if TYPE_CHECKING:
     from tasks.transport.transport import Transport
@@ -81,7 +82,10 @@ class QueuesChannel(StockChannel):
         self._disconnect_pools()
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        return super()._connparams(asynchronous) | connecting.protocol_options(self.connection.speaks_resp3)
+        params = super()._connparams(asynchronous) | connecting.protocol_options(self.connection.speaks_resp3)
+        if params.get("socket_timeout") is None:  # nothing here waits in the server, so silence has no other meaning
+            params["socket_timeout"] = Options.read(self.connection.options).silence_seconds
+        return params
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         due = due_seconds(message)

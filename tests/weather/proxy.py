@@ -18,7 +18,7 @@ class Cable:
         self._flows = _set_event()
         self._ends: set[asyncio.StreamWriter] = set()
         self._forwarding: set[asyncio.Task[None]] = set()
-        self.port = 0
+        self.port = self.accepted = 0
 
     def cut(self) -> None:
         """Ends every connection at once and lets no new one through until `mend`."""
@@ -32,7 +32,15 @@ class Cable:
 
     def freeze(self) -> None:
         """Nothing passes the present connections any more and nobody is told, as after a lost route; new ones work."""
+        self.lose_route()
+        self.find_route()
+
+    def lose_route(self) -> None:
+        """Nothing passes any more, neither what is connected nor what comes, and nobody is told."""
         self._flows.clear()
+
+    def find_route(self) -> None:
+        """New connections work; those from before and from meanwhile stay dead."""
         self._thawed.append(self._flows)
         self._flows = _set_event()
 
@@ -44,6 +52,7 @@ class Cable:
 
     def accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Serves one connection."""
+        self.accepted += 1
         forwarding = asyncio.ensure_future(self._forward(from_client, to_client))
         self._forwarding.add(forwarding)
         forwarding.add_done_callback(self._forwarding.discard)

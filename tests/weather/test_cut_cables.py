@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import eventually
 from tests.weather.fleet import LOST, Ledger, nothing_left, send, worker
 from tests.weather.generic_app import Setup
 from tests.weather.proxy import Cable, laid_to
@@ -63,6 +64,28 @@ async def test_a_frozen_connection_is_given_up_and_replaced(server: Server, ledg
         ledger.open_gate("open")
         await ledger.all_ran(RUNNING)
         await nothing_left(server)
+
+
+@pytest.mark.slow
+async def test_a_route_that_is_lost_while_connecting_is_given_up_too(
+    server: Server, ledger: Ledger, folder: Path
+) -> None:
+    setup = Setup(broker=server.url(), ledger=ledger.url)
+    async with laid_to(server.port) as cable:
+        options = {"lease_seconds": 8, "silence_seconds": 2}
+        far = Setup(broker=f"redis://{HOST}:{cable.port}/0", ledger=ledger.url, options=options)
+        async with worker(far, folder):
+            await send(setup, RUNNING, gate="open")
+            await ledger.have_started(RUNNING)
+            cable.lose_route()
+            before = cable.accepted
+            await eventually(lambda: cable.accepted > before, 15)
+            cable.find_route()
+            await send(setup, LATER)
+            await ledger.all_ran(LATER, deadline_seconds=20)
+            ledger.open_gate("open")
+            await ledger.all_ran(RUNNING)
+            await nothing_left(server)
 
 
 @pytest.mark.slow
