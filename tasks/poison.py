@@ -1,8 +1,8 @@
 """Dead-letters a task that kills the processes it runs in.
 
 A task whose workers died twice may have been an innocent neighbour of whatever killed them, so it is tried once more in
-a process of its own (`tasks/pool`). When that dies as well there is no doubt left. Where no pool does so, and when
-something else goes on killing workers, there is an end to it all the same.
+a process of its own (`tasks/pool`). When that dies as well there is no doubt left. Pools that run nothing alone can
+only count: there a task whose workers died many times is given up, innocent or not.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from tasks.parts import Parts
 
 MOST_LOSSES = 10
-"""A task whose workers died this many times is taken for their murderer."""
+"""Where nothing runs alone, a task whose workers died this many times is taken for their murderer."""
 
 log = structlog.get_logger(__name__)
+
+
+def is_given_up(losses: int, pool: str) -> bool:
+    """Whether a task is not tried again for the number of its workers that died. The asyncio pool finds out instead."""
+    return pool != "asyncio" and losses >= MOST_LOSSES
 
 
 def worker_lost(losses: int) -> TaskError:

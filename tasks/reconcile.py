@@ -15,7 +15,7 @@ import structlog
 from tasks.catalog import tasks as rows
 from tasks.catalog.tasks import TaskRow
 from tasks.ledger import show
-from tasks.poison import MOST_LOSSES, worker_lost
+from tasks.poison import is_given_up, worker_lost
 from tasks.queues import QUEUES
 from tasks.records import from_row
 
@@ -46,7 +46,7 @@ class Reconciler:
         return [row for row in released if not await self._gave_up(row, now)]
 
     async def _gave_up(self, row: TaskRow, now: float) -> bool:
-        if row.losses < MOST_LOSSES:
+        if not is_given_up(row.losses, self._parts.settings.pool):
             await show(self._parts, from_row(row))
             return False
         error = worker_lost(row.losses)

@@ -22,7 +22,7 @@ from tasks import revocation
 from tasks.errors import CatalogUnavailable, DiskFull, LeaseLost, RecordsUnavailable
 from tasks.job import Job
 from tasks.ledger import DurableLedger, Ledger, RecordLedger, describe
-from tasks.poison import MOST_LOSSES, bury, worker_lost
+from tasks.poison import bury, is_given_up, worker_lost
 from tasks.records import Record
 from tasks.reporting import Reporting
 
@@ -80,7 +80,7 @@ async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dic
         if not actor.keep_result:
             job = Job(parts, task_id=delivery.task_id, owner="", attempt=delivery.attempt)
             return msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
-        if delivery.losses >= MOST_LOSSES:
+        if is_given_up(delivery.losses, parts.settings.pool):
             sent = delivery.record(actor, parts.clock.now())
             await _written_down(bury(parts, sent, arguments, delivery.context, worker_lost(delivery.losses)))
             raise Ignore

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tasks.catalog import migrate
 from tasks.catalog import tasks as rows
@@ -189,9 +190,10 @@ async def test_a_backlog_of_sent_tasks_does_not_hide_what_was_lost_behind_it(
     assert [await reconciler.run() for _ in range(4)] == [500, 500, 100, 0]
 
 
-async def test_a_task_that_kills_its_workers_is_given_up(
-    parts: Parts, reconciler: Reconciler, clock: ManualClock, new_row: NewRow
+async def test_a_task_that_kills_its_workers_is_given_up_where_nothing_runs_alone(
+    parts: Parts, clock: ManualClock, new_row: NewRow
 ) -> None:
+    reconciler = Reconciler(replace(parts, settings=replace(parts.settings, pool="threads")))
     row = new_row()
     await accept(parts, row)
     for _ in range(MOST_LOSSES):
@@ -207,6 +209,19 @@ async def test_a_task_that_kills_its_workers_is_given_up(
     assert (record.state, record.error) == ("FAILURE", dead.error)
     clock.advance(3_600)
     assert await reconciler.run() == 0
+
+
+async def test_a_task_whose_workers_die_is_never_given_up_for_that_alone_on_the_asyncio_pool(
+    parts: Parts, reconciler: Reconciler, clock: ManualClock, new_row: NewRow
+) -> None:
+    row = new_row()
+    await accept(parts, row)
+    for _ in range(MOST_LOSSES + 5):
+        await claim(parts, row)
+        await take_all(parts)
+        clock.advance(LEASE_SECONDS + 1)
+        await reconciler.run()
+    assert (await row_of(parts, row)).state == "PENDING"
 
 
 async def test_starts_that_ended_in_good_order_are_not_held_against_a_task(

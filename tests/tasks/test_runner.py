@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker import state
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from tasks.catalog.engine import Transaction
@@ -208,9 +209,10 @@ async def test_a_task_that_is_revoked_while_it_runs_is_not_handed_back(
 
 
 @pytest.mark.parametrize("durable", [True, False])
-async def test_a_task_whose_workers_die_again_and_again_is_run_no_more(
+async def test_a_task_whose_workers_die_again_and_again_is_run_no_more_where_nothing_runs_alone(
     parts: Parts, new_row: NewRow, durable: bool
 ) -> None:
+    parts = replace(parts, settings=replace(parts.settings, pool="prefork"))
     task_id = await accept(parts, new_row(state="STARTED", lease_token="of the dead")) if durable else "t"
     delivery = Delivery(task_id=task_id, attempt=0, context={"owner_id": "ann"}, losses=MOST_LOSSES)
     with pytest.raises(Ignore):
