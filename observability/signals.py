@@ -42,6 +42,7 @@ class TaskObserver:
         return [
             (signals.setup_logging, self.on_setup_logging),
             (signals.worker_init, self.on_worker_init),
+            (signals.worker_process_init, self.on_process_init),
             (signals.before_task_publish, self.on_before_publish),
             (signals.after_task_publish, self.on_sent),
             (signals.task_received, self.on_received),
@@ -69,6 +70,10 @@ class TaskObserver:
     def on_worker_init(self, sender: Any, **_: object) -> None:
         """This process is a worker: from now on it counts under the worker's node name."""
         self._node_name = sender.hostname
+
+    def on_process_init(self, sender: str | None = None, **_: object) -> None:
+        """This process is a worker's child, and counts under the worker's node name."""
+        self._node_name = sender or self._node_name
 
     def on_before_publish(self, headers: MutableMapping[str, Any] | None = None, **_: object) -> None:
         """Gives the message the context of whoever sends it."""

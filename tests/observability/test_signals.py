@@ -166,6 +166,14 @@ def publish() -> dict[str, Any]:
     return headers
 
 
+def test_a_worker_s_child_process_counts_under_its_worker_s_name(counts: Counter[str]) -> None:
+    celery_signals.worker_process_init.send(sender="w1@host")
+    publish()
+    signals.detach()
+
+    assert counts == {'["celery_task_sent_total","ingest","w1@host","upload"]': 1}
+
+
 def test_a_publisher_counts_what_it_sends_and_dates_it(counts: Counter[str]) -> None:
     headers = publish()
     signals.detach()
