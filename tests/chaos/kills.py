@@ -57,6 +57,7 @@ def main(words: Sequence[str] | None = None) -> None:
             print(f"seed {seed}: {engine.name} …", file=sys.stderr)
             with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
                 outcome = asyncio.run(Trial(engine, plan, draw(plan), Path(folder)).run())
+            print(f"  {len(outcome.lost)} lost in {outcome.seconds:.0f} s", file=sys.stderr)
             table += rows(engine, outcome, bounded=name == "ours")
     print_table(f"Kills, seed {seed}", table)
     sys.exit(any(row.kept is False for row in table))
