@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from celery import Celery
 from kombu import Exchange, Queue
 
 from tasks import transport
 from tasks.queues import QUEUES, UPKEEP
+from tasks.redis_address import celery_options, celery_url
 from tasks.schedule import beat_schedule
 from tasks.settings import TaskSettings
 
 app = Celery("moorage", include=["tasks.jobs.ingest", "tasks.jobs.upkeep", "tasks.jobs.diagnostics"])
 
-SOCKET_OPTIONS = {"socket_keepalive": True, "socket_connect_timeout": 5.0, "health_check_interval": 25}
+REDIS_TIMEOUT_SECONDS = 5.0
+SOCKET_OPTIONS = {
+    "socket_keepalive": True,
+    "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+    "health_check_interval": 25,
+}
 RESULTS = {
     "redis": "tasks.results:Results",
     "rediss": "tasks.results:Results",
@@ -36,16 +40,13 @@ def configure(settings: TaskSettings) -> Celery:
         transport.uninstall()
     app.loader.override_backends = RESULTS
     app.conf.update(_pool_options(settings))
+    app.conf.update(_addresses(settings))
     app.conf.update(
-        broker_url=celery_url(settings.broker_url or settings.redis_url),
-        result_backend=celery_url(settings.result_backend_url or settings.redis_url),
-        broker_transport_options={**SOCKET_OPTIONS, "lease_seconds": settings.message_lease_seconds},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        result_backend_transport_options=SOCKET_OPTIONS,
         redis_backend_health_check_interval=25,
-        redis_socket_timeout=5.0,
-        redis_socket_connect_timeout=5.0,
+        redis_socket_timeout=REDIS_TIMEOUT_SECONDS,
+        redis_socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
         result_expires=settings.record_ttl_seconds,
         accept_content=["json"],
         result_accept_content=["json"],
@@ -64,6 +65,18 @@ def configure(settings: TaskSettings) -> Celery:
     return app
 
 
+def _addresses(settings: TaskSettings) -> dict[str, object]:
+    broker = settings.broker_url or settings.redis_url
+    results = settings.result_backend_url or settings.redis_url
+    lease = {"lease_seconds": settings.message_lease_seconds}
+    return {
+        "broker_url": celery_url(broker),
+        "broker_transport_options": SOCKET_OPTIONS | celery_options(broker, REDIS_TIMEOUT_SECONDS) | lease,
+        "result_backend": celery_url(results),
+        "result_backend_transport_options": SOCKET_OPTIONS | celery_options(results, REDIS_TIMEOUT_SECONDS),
+    }
+
+
 def _pool_options(settings: TaskSettings) -> dict[str, object]:
     tasks_per_child = settings.recycle_after_tasks or (PREFORK_TASKS_PER_CHILD if settings.pool == "prefork" else None)
     return {
@@ -75,12 +88,3 @@ def _pool_options(settings: TaskSettings) -> dict[str, object]:
         "asyncio_pool_processes": settings.processes,
         "asyncio_pool_recycle_grace_seconds": settings.shutdown_grace_seconds + HANDING_BACK_SECONDS,
     }
-
-
-def celery_url(redis_url: str) -> str:
-    """kombu's spelling of a redis-py URL: a unix socket is `redis+socket:///path?virtual_host=0` there."""
-    parts = urlsplit(redis_url)
-    if parts.scheme != "unix":
-        return redis_url
-    database = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair).get("db", "0")
-    return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from tasks.catalog.engine import Catalog
 from tasks.clock import Clock, SystemClock
 from tasks.dispatch import Dispatcher
 from tasks.leases import LeaseKeeper
 from tasks.records import Records
+from tasks.redis_address import async_client
 from tasks.settings import TaskSettings
 from tasks.staging import Staging
 from tasks.stores.factory import create as create_store
@@ -72,13 +71,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connect(redis_url: str) -> Redis:
-    """A client with short deadlines. One retry without a pause covers a connection that a restart has cut."""
-    keepalive = {} if redis_url.startswith("unix:") else {"socket_keepalive": True}
-    return Redis.from_url(
-        redis_url,
-        socket_timeout=REDIS_TIMEOUT_SECONDS,
-        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 1),
-        max_connections=256,
-        **keepalive,
-    )
+    """A client of whom short deadlines are asked."""
+    return async_client(redis_url, REDIS_TIMEOUT_SECONDS)

@@ -14,6 +14,8 @@ from urllib.parse import quote
 import msgspec
 
 from tasks.errors import InvalidSetting
+from tasks.sentinel_address import SCHEME as SENTINEL_SCHEME
+from tasks.sentinel_address import SentinelAddress
 
 PREFIX = "MOORAGE_"
 ALIASES = {
@@ -24,7 +26,7 @@ ALIASES = {
 """Names other than `MOORAGE_…` by which a field may be given, because the field's tools already use them."""
 
 LONGEST_SECONDS = 10 * 365 * 86_400.0
-BROKER_SCHEMES = ("redis://", "rediss://", "unix://")
+BROKER_SCHEMES = ("redis://", "rediss://", "unix://", SENTINEL_SCHEME)
 DATABASE_SCHEMES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
 Positive = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SECONDS)]
 """A duration. Infinity is none: no timer and no expiry can be set to it."""
@@ -37,7 +39,8 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path = Path(".moorage")
     """Folder of staged uploads, the embedded content store and the SQLite catalog."""
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """Live task records, metrics totals and heartbeats; `redis://`, `rediss://` or `unix:///path?db=0`."""
+    """Live task records, metrics totals and heartbeats; `redis://`, `rediss://`, `unix:///path?db=0`, or
+    `sentinel://host:port,host:port/0?master=NAME` for the server that Sentinel names."""
     broker_url: str = ""
     """Celery's broker; empty means `redis_url`."""
     result_backend_url: str = ""
@@ -76,6 +79,8 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
         _require(self.database_url, DATABASE_SCHEMES, PREFIX + "DATABASE_URL")
         _require(self.redis_url, BROKER_SCHEMES, "REDIS_URL")
         _require(self.broker_url, BROKER_SCHEMES, "CELERY_BROKER_URL")
+        for field in ("redis_url", "broker_url", "result_backend_url"):
+            _require_sentinels(getattr(self, field), *ALIASES[field])
         if self.pool == "threads" and (self.recycle_after_tasks or self.recycle_above_bytes):
             raise InvalidSetting(PREFIX + "POOL", self.pool, "threads cannot be recycled; use asyncio or prefork")
 
@@ -99,6 +104,14 @@ def _require(url: str, schemes: tuple[str, ...], variable: str) -> None:
     if url and not url.startswith(schemes):
         masked = url.partition(":")[0] + "://…"
         raise InvalidSetting(variable, masked, f"it begins with {' or '.join(schemes)}")
+
+
+def _require_sentinels(url: str, variable: str) -> None:
+    if url.startswith(SENTINEL_SCHEME):
+        try:
+            SentinelAddress.parse(url)
+        except ValueError as error:
+            raise InvalidSetting(variable, SENTINEL_SCHEME + "…", str(error)) from error
 
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
 from tasks.errors import RecordsUnavailable
+from tasks.redis_address import client
 
 TOTALS_KEY = "moorage:totals"
 TIMEOUT_SECONDS = 5.0
@@ -24,7 +25,7 @@ class TotalsStore:
     @classmethod
     def connect(cls, redis_url: str) -> TotalsStore:
         """A store with a connection of its own."""
-        return cls(Redis.from_url(redis_url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS))
+        return cls(client(redis_url, TIMEOUT_SECONDS))
 
     def add(self, amounts: Mapping[str, float]) -> None:
         """Adds all amounts, or none. Blocks; raises RedisError."""

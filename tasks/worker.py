@@ -12,18 +12,18 @@ from typing import Any
 
 import structlog
 from celery import signals
-from redis import Redis
 
 from observability import logs
 from observability.logs import LogSettings
 from observability.signals import attach
 from tasks import bridge, collector
-from tasks.app import configure
+from tasks.app import REDIS_TIMEOUT_SECONDS, configure
 from tasks.catalog import migrate
 from tasks.clock import SystemClock
 from tasks.heartbeat import Heartbeat
 from tasks.parts import Parts
 from tasks.queues import QUEUES
+from tasks.redis_address import client
 from tasks.schedule import ENTRIES
 from tasks.settings import TaskSettings, read
 from tasks.totals import TotalsStore
@@ -55,13 +55,13 @@ _heartbeats: list[Heartbeat] = []
 def on_ready(sender: Any, **_: object) -> None:
     """The worker consumes: from now on it says so every few seconds."""
     queues = tuple(sender.app.amqp.queues.consume_from)
-    redis = _connected(settings.redis_url)
+    redis = client(settings.redis_url, REDIS_TIMEOUT_SECONDS)
     heartbeat = Heartbeat(redis, sender.hostname, queues, SystemClock())
     heartbeat.start()
     _heartbeats.append(heartbeat)
     collector.spare()
     if settings.transport == "stock":
-        undelay(_connected(settings.broker_url or settings.redis_url), QUEUES)
+        undelay(client(settings.broker_url or settings.redis_url, REDIS_TIMEOUT_SECONDS), QUEUES)
     log.info("worker.ready", queues=queues, version=importlib.metadata.version("moorage"))
 
 
@@ -77,7 +77,3 @@ def on_shutdown(**_: object) -> None:
     for heartbeat in _heartbeats:
         heartbeat.stop()
     bridge.close()
-
-
-def _connected(redis_url: str) -> Redis:
-    return Redis.from_url(redis_url, socket_timeout=5.0, socket_connect_timeout=5.0)

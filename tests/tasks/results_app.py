@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 from celery import Celery, Task
 
 from tasks import transport
-from tasks.app import RESULTS, celery_url
+from tasks.app import RESULTS
+from tasks.redis_address import celery_url
 
 URL = os.environ.get("RESULTS_BROKER", "redis://127.0.0.1:1/0")
 PREFIX = "tests."

@@ -4,11 +4,10 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
 from celery.app.backends import by_url
 from kombu.transport import TRANSPORT_ALIASES
 
-from tasks.app import POOLS, app, celery_url, configure
+from tasks.app import POOLS, app, configure
 from tasks.queues import QUEUES
 from tasks.results import StoredTogether
 from tasks.settings import TaskSettings
@@ -22,19 +21,6 @@ assert set(os.listdir()) == before
 assert "observability" not in sys.modules
 assert not tasks.app.app.conf.broker_url, tasks.app.app.conf.broker_url
 """
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("redis://h:6379/3", "redis://h:6379/3"),
-        ("rediss://:secret@h:6379/0?ssl_cert_reqs=required", "rediss://:secret@h:6379/0?ssl_cert_reqs=required"),
-        ("unix:///run/valkey.sock?db=5", "redis+socket:///run/valkey.sock?virtual_host=5"),
-        ("unix:///run/valkey.sock", "redis+socket:///run/valkey.sock?virtual_host=0"),
-    ],
-)
-def test_an_address_is_spelt_as_kombu_reads_it(given: str, expected: str) -> None:
-    assert celery_url(given) == expected
 
 
 def test_importing_the_application_does_nothing(tmp_path: object) -> None:

@@ -11,9 +11,10 @@ import pytest
 from celery import signals
 from redis import Redis
 
-from tasks.app import app, celery_url, configure
+from tasks.app import app, configure
 from tasks.jobs import diagnostics
 from tasks.messages import Outgoing, encode, sent
+from tasks.redis_address import celery_url
 from tasks.settings import TaskSettings
 
 ARGUMENTS = {"x": 1, "y": 2.5}

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tasks.app import app, celery_url, configure
+from tasks.app import app, configure
 from tasks.catalog import migrate
 from tasks.catalog import tasks as rows
 from tasks.catalog.tasks import TaskRow
@@ -14,6 +14,7 @@ from tasks.jobs import diagnostics
 from tasks.parts import Parts
 from tasks.reconcile import Reconciler
 from tasks.records import Record
+from tasks.redis_address import celery_url
 from tasks.settings import TaskSettings
 from tests.tasks.real_worker import accept_upload, running_worker
 from tests.waiting import eventually

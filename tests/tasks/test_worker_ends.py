@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from celery import Celery
 
-from tasks.app import celery_url
 from tasks.catalog import migrate
 from tasks.catalog import tasks as rows
 from tasks.catalog.tasks import TaskRow
@@ -18,6 +17,7 @@ from tasks.jobs import diagnostics
 from tasks.messages import Outgoing, encode
 from tasks.parts import Parts
 from tasks.records import Record
+from tasks.redis_address import celery_url
 from tasks.settings import TaskSettings
 from tests.tasks.real_worker import RealWorker, running_worker
 from tests.waiting import eventually

@@ -27,6 +27,11 @@ class Watched:
         """Its address as kombu spells it."""
         return ";".join(f"sentinel://{HOST}:{sentinel.port}/0" for sentinel in self.sentinels)
 
+    def address(self) -> str:
+        """Its address as Moorage spells it."""
+        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
+        return f"sentinel://{hosts}/0?master={NAME}"
+
     def start(self) -> None:
         """Starts all of them."""
         for server in (*self.servers, *self.sentinels):

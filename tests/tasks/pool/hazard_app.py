@@ -15,8 +15,8 @@ from celery import Celery, Task
 from redis import Redis
 
 from tasks import transport
-from tasks.app import celery_url
 from tasks.pool import recycling
+from tasks.redis_address import celery_url
 
 transport.install()
 recycling.LEAST_LIFE_SECONDS = float(os.environ.get("HAZARD_LEAST_LIFE_SECONDS", "60"))

@@ -17,7 +17,7 @@ from celery import Celery
 from celery.result import AsyncResult
 from redis import Redis
 
-from tasks.app import celery_url
+from tasks.redis_address import celery_url
 from tests.waiting import eventually
 
 APPLICATION = "tests.tasks.pool.hazard_app"

@@ -10,7 +10,7 @@ from celery import Celery
 from kombu import Connection
 
 from tasks import transport
-from tasks.app import celery_url
+from tasks.redis_address import celery_url
 
 
 @contextmanager

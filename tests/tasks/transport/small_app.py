@@ -15,7 +15,7 @@ from kombu import Queue
 from redis import Redis
 
 from tasks import transport
-from tasks.app import celery_url
+from tasks.redis_address import celery_url
 
 if os.environ.get("TEST_TRANSPORT", "lossless") == "lossless":
     transport.install()

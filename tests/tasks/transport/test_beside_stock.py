@@ -15,7 +15,7 @@ from kombu import Exchange, Queue
 from kombu.common import Broadcast
 from redis import Redis
 
-from tasks.app import celery_url
+from tasks.redis_address import celery_url
 from tasks.transport import scripts
 from tasks.transport.names import Names
 from tasks.transport.scripts import Source
