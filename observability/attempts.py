@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 
 
 class Attempt(msgspec.Struct):
-    """One attempt at one task. `number` counts from 1. All but `started_at` stays as it is."""
+    """One attempt at one task. `number` counts from 1. What comes with its start is filled in then."""
 
     task_id: str
     actor: str
@@ -34,6 +34,8 @@ class Attempt(msgspec.Struct):
     context: dict[str, str] = {}
     started_at: float | None = None
     """On the monotonic clock."""
+    encoded_words: str = ""
+    """Its words as they stand in each of its lines, once it runs here."""
 
     @classmethod
     def of(cls, task_id: str, actor: str, message: Mapping[str, Any]) -> Attempt:

@@ -48,6 +48,11 @@ def bind(words: Mapping[str, str]) -> None:
     bind_contextvars(**select(words))
 
 
+def is_bound() -> bool:
+    """Whether something is bound beside the words of an attempt."""
+    return bool(get_contextvars())
+
+
 def begin_attempt(words: Mapping[str, object]) -> None:
     """Makes the log context of this task or thread that of an attempt at a task, and nothing else."""
     clear_contextvars()

@@ -7,12 +7,13 @@ Call `configure` before the first log line: loggers are built at their first use
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
@@ -21,7 +22,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from observability import context
+from observability.lines import Lines
 from observability.masking import mask_event
+from observability.quick_lines import QuickLines
 
 QUIET_LOGGERS = (
     "celery.app.trace",  # a line per outcome: `signals.py` writes a better one, and Celery's costs a third of the rate
@@ -53,6 +56,7 @@ def configure(settings: LogSettings, role: str, stream: TextIO | None = None) ->
     be told not to (uvicorn's `log_config=None`, Litestar's `logging_config=None`); Celery is told by `signals.attach`.
     """
     out = sys.stderr if stream is None else stream
+    lines = Lines(out)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     console = settings.log_format == "console" or (settings.log_format == "auto" and out.isatty())
     finish = _finish_for_console(out) if console else _finish_for_json(role)
@@ -60,10 +64,11 @@ def configure(settings: LogSettings, role: str, stream: TextIO | None = None) ->
     structlog.configure(
         processors=[*shared, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda name="moorage", *_: _LineLogger(name, out),
+        logger_factory=lambda name="moorage", *_: _LineLogger(name, lines),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(out)
+    _Quick.build = None if console or level > logging.INFO else functools.partial(_quick_lines, lines, role)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -78,20 +83,31 @@ def configure(settings: LogSettings, role: str, stream: TextIO | None = None) ->
     logging.captureWarnings(True)
 
 
-class _LineLogger:
-    """Writes finished lines. One `write` call a line keeps the lines of different threads whole, without a lock that a
-    forked child could inherit locked."""
+def quick_lines(logger: str) -> QuickLines | None:
+    """What writes lines of every task at level info, as the log is configured now. None when structlog has to: for
+    people, or not at all."""
+    return None if _Quick.build is None else _Quick.build(logger)
 
-    def __init__(self, name: str, stream: TextIO) -> None:
+
+class _Quick:
+    """How quick lines are written in this process, if they are."""
+
+    build: Callable[[str], QuickLines] | None = None
+
+
+def _quick_lines(lines: Lines, role: str, logger: str) -> QuickLines:
+    return QuickLines(lines, logger, role, _timestamp)
+
+
+class _LineLogger:
+    """Writes finished lines."""
+
+    def __init__(self, name: str, lines: Lines) -> None:
         self.name = name
-        self._stream = stream
+        self._lines = lines
 
     def msg(self, line: str) -> None:
-        try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass  # the reader has left or the stream is closed: the work goes on unheard
+        self._lines.write(line + "\n")
 
     debug = info = warning = error = critical = msg
 

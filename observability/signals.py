@@ -19,8 +19,12 @@ from structlog.typing import FilteringBoundLogger
 
 from observability import context, metrics
 from observability.attempts import UNKNOWN, Attempt, Attempts, number_of
+from observability.logs import quick_lines
 from observability.metrics import Metric
+from observability.quick_lines import encode_words
 from observability.totals import Push, Totals
+
+LOGGER = "moorage.tasks"
 
 
 class TaskObserver:
@@ -35,7 +39,8 @@ class TaskObserver:
         self._node_name = node_name
         self._quiet_actors = frozenset(quiet_actors)
         self._attempts = Attempts()
-        self._log: FilteringBoundLogger = structlog.get_logger("moorage.tasks").bind()
+        self._log: FilteringBoundLogger = structlog.get_logger(LOGGER).bind()
+        self._quick = quick_lines(LOGGER)
 
     def receivers(self) -> list[tuple[Signal, Callable[..., None]]]:
         """Which method hears which signal."""
@@ -93,15 +98,18 @@ class TaskObserver:
     def on_started(self, sender: Any, task_id: str, **_: object) -> None:
         """An attempt begins, in the thread or context that will run its body."""
         attempt = self._attempts.start(task_id, sender.name, vars(sender.request), time.perf_counter())
-        context.begin_attempt(attempt.words)
+        words = attempt.words
+        context.begin_attempt(words)
+        if self._quick is not None and attempt.actor not in self._quiet_actors:
+            attempt.encoded_words = encode_words(words)
         self._count(metrics.TASKS_STARTED, attempt)
-        self._tell("task.started", attempt)
+        self._tell_quickly("task.started", attempt)
 
     def on_succeeded(self, sender: Any, **_: object) -> None:
         """An attempt has given its result, in the thread or context that ran its body."""
         attempt = self._attempts.running() or self._attempt(sender, sender.request.id)
         self._count(metrics.TASKS_SUCCEEDED, attempt)
-        self._tell("task.succeeded", attempt)
+        self._tell_quickly("task.succeeded", attempt)
 
     def on_failed(self, sender: Any, task_id: str, exception: BaseException, **_: object) -> None:
         """A task has failed for good; also told of what was rejected, lost with its process or out of time."""
@@ -150,21 +158,35 @@ class TaskObserver:
     def _count(self, metric: Metric, attempt: Attempt, *more_labels: str) -> None:
         self._totals.add(metric.name, attempt.actor, self._node_name, attempt.queue, *more_labels)
 
+    def _tell_quickly(self, event: str, attempt: Attempt) -> None:
+        """Writes a line of an attempt that runs, which has nothing to say but its words and times."""
+        if self._quick is None or not attempt.encoded_words or context.is_bound():
+            self._tell(event, attempt)
+        else:
+            self._quick.say(event, attempt.encoded_words, _times(event, attempt))
+
     def _tell(self, event: str, attempt: Attempt, **more: object) -> None:
         quiet = attempt.actor in self._quiet_actors and event != "task.failed"
         log = self._log.debug if quiet else self._log.info
-        began = attempt.started_at
-        if began is not None:
-            now = time.perf_counter()
-            if event != "task.started":
-                more["duration_seconds"] = round(now - began, 6)
-            if attempt.ready_at is not None:
-                waited = time.time() - (now - began) - attempt.ready_at
-                more["wait_seconds"] = round(max(0.0, waited), 6)  # clocks of two machines may disagree
+        more |= _times(event, attempt)
         if attempt is self._attempts.running():
             log(event, **more)  # the log context says the rest
         else:
             log(event, **attempt.words, **more)
+
+
+def _times(event: str, attempt: Attempt) -> dict[str, float]:
+    """How long an attempt has run, and how long it had waited for a worker."""
+    began = attempt.started_at
+    if began is None:
+        return {}
+    times, now = {}, time.perf_counter()
+    if event != "task.started":
+        times["duration_seconds"] = round(now - began, 6)
+    if attempt.ready_at is not None:
+        waited = time.time() - (now - began) - attempt.ready_at
+        times["wait_seconds"] = round(max(0.0, waited), 6)  # clocks of two machines may disagree
+    return times
 
 
 class _Attached:
