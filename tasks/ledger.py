@@ -1,17 +1,18 @@
 """Where a run of a task is written down: when it begins and how it ends, for durable tasks and for others.
 
 The order at a durable task's end is catalog, then record: what a poller sees has been committed. Redis being away costs
-the view, never the work.
+the view, never the work. A task that is in Redis only waits a while at its end for a Redis that restarts or fails over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -24,6 +25,12 @@ from tasks.records import Record, from_row
 
 if TYPE_CHECKING:
     from tasks.parts import Parts
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 20.0
+"""How long the end of a task that is in Redis only waits for it; Celery waits about as long to store a result."""
+AGAIN_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -173,16 +180,17 @@ class RecordLedger:
                 for effect in effects:
                     await effect(transaction)
         now = self._parts.clock.now()
-        await self._show(state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
+        await self._show_end(state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
 
     async def retry(self, error: TaskError, delay_seconds: float) -> None:
-        """The next message is sent with its time."""
+        """The next message is sent with its time. Raises RecordsUnavailable."""
         record = await self._show(state="RETRY", attempt=self.record.attempt + 1, error=error)
-        await self._parts.dispatcher.send(record, self._arguments, self._context, delay_seconds=delay_seconds)
+        send, rest = self._parts.dispatcher.send, (self._arguments, self._context)
+        await _patiently(lambda: send(record, *rest, delay_seconds=delay_seconds))
 
     async def fail(self, error: TaskError) -> None:
         """The task gets its row, as a dead letter."""
-        record = await self._show(state="FAILURE", error=error, finished_at=self._parts.clock.now())
+        record = await self._show_end(state="FAILURE", error=error, finished_at=self._parts.clock.now())
         row = TaskRow(
             id=record.task_id,
             owner=record.owner,
@@ -211,6 +219,15 @@ class RecordLedger:
         await show(self._parts, record)
         return record
 
+    async def _show_end(self, **changes: Any) -> Record:
+        """Nothing else would ever tell that the task has ended."""
+        record = msgspec.structs.replace(self.record, **changes)
+        try:
+            await _patiently(lambda: self._parts.records.write(record))
+        except RecordsUnavailable:
+            log.warning("record.not_written", task_id=record.task_id, state=record.state)
+        return record
+
 
 async def show(parts: Parts, record: Record) -> None:
     """Writes a live record as far as Redis is there to take it."""
@@ -218,6 +235,21 @@ async def show(parts: Parts, record: Record) -> None:
         await parts.records.write(record)
     except RecordsUnavailable:
         log.warning("record.not_written", task_id=record.task_id, state=record.state)
+
+
+async def _patiently(do: Callable[[], Awaitable[T]]) -> T:
+    """Does it, if need be when Redis is back. Raises RecordsUnavailable when that takes too long."""
+    time, give_up_at = asyncio.get_running_loop().time, math.inf
+    while True:
+        try:
+            return await do()
+        except RecordsUnavailable:
+            if give_up_at == math.inf:
+                log.warning("task.waits_for_redis", at_most_seconds=PATIENCE_SECONDS)
+                give_up_at = time() + PATIENCE_SECONDS
+            if time() >= give_up_at:
+                raise
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _started(record: Record, attempt: int, now: float) -> Record:

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
+from structlog.testing import capture_logs
 
+from tasks.catalog import migrate
 from tasks.catalog import tasks as rows
 from tasks.errors import DiskFull
 from tasks.parts import Parts
 from tasks.settings import TaskSettings
 from tests.real_valkey import RealValkey
 from tests.tasks.running import (
+    POLICY,
     Waiting,
     break_down,
     double,
@@ -22,6 +28,7 @@ from tests.tasks.running import (
     row_of,
     run,
 )
+from tests.waiting import eventually
 
 
 async def test_a_redis_only_task_leaves_no_row(parts: Parts) -> None:
@@ -59,11 +66,49 @@ async def test_a_redis_only_task_s_second_delivery_does_nothing(parts: Parts) ->
         await run(parts, make_actor(must_not_run, durable=False), "t")
 
 
-async def test_a_redis_only_task_runs_though_its_record_is_out_of_reach(own_valkey: RealValkey, tmp_path: Path) -> None:
+async def test_a_redis_only_task_runs_though_its_record_is_out_of_reach(
+    own_valkey: RealValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.ledger.PATIENCE_SECONDS", 0.1)
     parts = await Parts.open(TaskSettings(data=tmp_path, redis_url=own_valkey.url()))
     own_valkey.kill()
     assert await run(parts, make_actor(double, durable=False), "t", number=4) == 8
     await parts.close()
+
+
+@pytest.mark.parametrize(("attempt", "end"), [(0, "RETRY"), (POLICY.max_retries, "FAILURE")])
+async def test_a_redis_only_task_s_failure_is_told_when_redis_is_back(
+    own_valkey: RealValkey, tmp_path: Path, attempt: int, end: str
+) -> None:
+    async with open_parts(own_valkey, tmp_path) as parts:
+        await ends_without_redis(own_valkey, run(parts, make_actor(break_down, durable=False), "t", attempt=attempt))
+        assert (await record_of(parts, "t")).state == end
+        assert len(await messages_in(parts)) == (end == "RETRY")
+
+
+async def test_a_redis_only_task_s_result_is_told_when_redis_is_back(own_valkey: RealValkey, tmp_path: Path) -> None:
+    async with open_parts(own_valkey, tmp_path) as parts:
+        await ends_without_redis(own_valkey, run(parts, make_actor(double, durable=False), "t", number=4))
+        record = await record_of(parts, "t")
+        assert (record.state, record.result) == ("SUCCESS", 8)
+
+
+@asynccontextmanager
+async def open_parts(server: RealValkey, folder: Path) -> AsyncIterator[Parts]:
+    parts = await Parts.open(TaskSettings(data=folder, redis_url=server.url()))
+    await migrate.upgrade(parts.catalog)
+    yield parts
+    await parts.close()
+
+
+async def ends_without_redis(server: RealValkey, running: Coroutine[Any, Any, Any]) -> None:
+    """Kills the server, lets the task come to its end, and starts the server once that has found it away."""
+    server.kill()
+    with capture_logs() as said:
+        ending = asyncio.create_task(running)
+        await eventually(lambda: "task.waits_for_redis" in {line["event"] for line in said})
+    server.start()
+    await asyncio.gather(ending, return_exceptions=True)
 
 
 async def test_a_stopping_worker_gives_its_redis_only_task_back(parts: Parts) -> None:
