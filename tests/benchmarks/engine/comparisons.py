@@ -1,4 +1,4 @@
-"""Ours beside the others' rates, in rounds, each round every contender once; ratios are medians over the rounds."""
+"""Ours beside the others' rates, in rounds, each round every contender once; the figures are medians over the rounds."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def _figures(measured: Rounds) -> list[Row]:
 
 def _beside(measured: Rounds, own: Contender, peers: Sequence[Contender], least: float) -> list[Row]:
     """Ours beside the peer that does best, for each second of processor time and for each of the clock."""
-    cpu_peer = max(peers, key=lambda peer: middle(measured[peer]).per_cpu_second)
-    clock_peer = max(peers, key=lambda peer: middle(measured[peer]).per_second)
-    rounds = range(len(measured[own]))
-    per_core = median(measured[own][i].per_cpu_second / measured[cpu_peer][i].per_cpu_second for i in rounds)
-    plain = median(measured[own][i].per_second / measured[clock_peer][i].per_second for i in rounds)
+    ours, theirs = middle(measured[own]), {peer: middle(measured[peer]) for peer in peers}
+    thriftiest = max(peers, key=lambda peer: theirs[peer].per_cpu_second)
+    fastest = max(peers, key=lambda peer: theirs[peer].per_second)
+    per_core = ours.per_cpu_second / theirs[thriftiest].per_cpu_second
+    by_clock = ours.per_second / theirs[fastest].per_second
     return [
-        Row(f"  per core, beside {cpu_peer.name}", f"{per_core:.2f} x", f"at least {least} x", per_core >= least),
-        Row(f"  one process, beside {clock_peer.name}", f"{plain:.2f} x"),
+        Row(f"  per core, beside {thriftiest.name}", f"{per_core:.2f} x", f"at least {least} x", per_core >= least),
+        Row(f"  one process, beside {fastest.name}", f"{by_clock:.2f} x"),
     ]
 
 
