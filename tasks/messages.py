@@ -15,6 +15,7 @@ import msgspec
 from celery import signals
 
 from tasks.app import app
+from tasks.pool import losses
 
 ORIGIN = "moorage"
 
@@ -53,7 +54,7 @@ def encode(message: Outgoing) -> bytes:
         "enqueued_at": message.enqueued_at,
     }
     if message.losses:
-        headers["losses"] = message.losses
+        headers[losses.HEADER] = message.losses
     properties = built.properties | {
         "delivery_mode": 2,
         "delivery_info": {"exchange": "", "routing_key": message.queue},

@@ -23,12 +23,14 @@ from tasks.errors import CatalogUnavailable, DiskFull, LeaseLost, RecordsUnavail
 from tasks.job import Job
 from tasks.ledger import DurableLedger, Ledger, RecordLedger, describe
 from tasks.poison import bury, is_given_up, worker_lost
+from tasks.pool.losses import losses_in
 from tasks.records import Record
 from tasks.reporting import Reporting
 
 if TYPE_CHECKING:
     from tasks.actor import Actor
     from tasks.parts import Parts
+    from tasks.result_copies import ResultCopy
 
 T = TypeVar("T")
 
@@ -57,7 +59,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
             attempt=headers.get("retries") or 0,
             context=dict(headers.get("moorage_context") or {}),
             created_at=created_at if isinstance(created_at, float) else None,
-            losses=int(headers.get("losses") or 0),
+            losses=losses_in(headers),
         )
 
     def record(self, actor: Actor, now: float) -> Record:
@@ -73,8 +75,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any]) -> Any:
-    """Runs the task to its outcome, see above."""
+async def perform(
+    parts: Parts, actor: Actor, delivery: Delivery, arguments: dict[str, Any], copy: ResultCopy | None = None
+) -> Any:
+    """Runs the task to its outcome, see above. `copy` is what Celery will store of a success, if it is to be stored
+    together with the record."""
     ledger: Ledger | None = None
     try:
         if not actor.keep_result:
@@ -87,7 +92,7 @@ async def perform(parts: Parts, actor: Actor, delivery: Delivery, arguments: dic
         ledger = await _written_down(_begin(parts, actor, delivery, arguments))
         if ledger is None:
             raise Ignore
-        return await _run(parts, actor, ledger, arguments)
+        return await _run(parts, actor, ledger, arguments, copy)
     except LeaseLost:
         log.warning("task.lease_lost", task_id=delivery.task_id)
         raise Ignore from None
@@ -117,14 +122,16 @@ async def _begin(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict
     return await RecordLedger.begin(parts, sent, arguments, delivery.context)
 
 
-async def _run(parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, Any]) -> Any:
+async def _run(
+    parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, Any], copy: ResultCopy | None
+) -> Any:
     record = ledger.record
     job = Job(parts, task_id=record.task_id, owner=record.owner, attempt=record.attempt)
     try:
         async with ledger.holding():
             with Reporting(parts, record, job):
                 result = msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
-        await _written_down(ledger.succeed(result, job.effects))
+        await _written_down(ledger.succeed(result, job.effects, copy))
     except (LeaseLost, Ignore):
         raise
     except Exception as error:

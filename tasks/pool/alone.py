@@ -1,6 +1,6 @@
 """Suspects: messages whose holders died again and again. From its third start on, one runs alone in its process.
 
-    start 1, 2    among others; the worker dies; the transport raises the message's header `losses`
+    start 1, 2    among others; the worker dies; the transport raises the message's header `x-losses`
     start 3, …    alone ─▶ the body ends        a result or a failure like any other
                         ─▶ its process dies     the message killed it, nobody else was there: concluded, never run again
                         ─▶ the worker dies      nothing is concluded, the message comes back

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from tasks.pool.limits import SoftLimit
+from tasks.pool.losses import losses_in
 
 if TYPE_CHECKING:
     from tasks.pool.threads import BodyThread
@@ -128,7 +129,7 @@ class Run:
     @property
     def losses(self) -> int:
         """How often a process died that held this message, as the transport has counted."""
-        return int(self.request.get("losses") or 0)
+        return losses_in(self.request)
 
     @property
     def is_accepted(self) -> bool:

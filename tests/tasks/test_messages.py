@@ -69,7 +69,7 @@ def test_the_context_and_the_times_travel_along() -> None:
 
 @pytest.mark.parametrize("losses", [0, 2])
 def test_a_message_says_how_often_a_worker_died_with_its_task(losses: int) -> None:
-    assert opened(encode(outgoing(losses=losses)))["headers"].get("losses", 0) == losses
+    assert opened(encode(outgoing(losses=losses)))["headers"].get("x-losses", 0) == losses
 
 
 def test_no_two_messages_are_alike() -> None:

@@ -6,7 +6,7 @@
 --       kombu's business: the next call passes over it.
 --
 -- Promises: a message whose lease was not renewed for `lease` seconds by the server's clock is at the front of its queue,
---   byte for byte but for its marks: `redelivered`, and the header `losses` one higher, since its holder died. What is
+--   byte for byte but for its marks: `redelivered`, and the header `x-losses` one higher, since its holder died. What is
 --   no message at all is put aside.
 -- Atomic, so that two who restore do not both push it, and an acknowledgement comes before or after, not between.
 -- The lists are named by what is held, so they can't be among KEYS.

@@ -18,7 +18,7 @@ end
 local function with_losses(raw, losses, as_meant)
   local from = 1
   while true do
-    local start, stop, before = string.find(raw, '"losses"%s*:%s*()%d+', from)
+    local start, stop, before = string.find(raw, '"x%-losses"%s*:%s*()%d+', from)
     if not start then return raw end
     local edited = string.sub(raw, 1, before - 1) .. losses .. string.sub(raw, stop + 1)
     if as_meant(decode(edited)) then return edited end
@@ -46,11 +46,11 @@ end
 -- One more holder of this message has died.
 local function counted_loss(raw, message)
   if type(message.headers) ~= 'table' then return raw end
-  local tag, before = message.properties.delivery_tag, tonumber(message.headers.losses)
+  local tag, before = message.properties.delivery_tag, tonumber(message.headers['x-losses'])
   local losses = string.format('%d', (before or 0) + 1)
   local function as_meant(edited)
-    return tag_of(edited) == tag and type(edited.headers) == 'table' and edited.headers.losses == tonumber(losses)
+    return tag_of(edited) == tag and type(edited.headers) == 'table' and edited.headers['x-losses'] == tonumber(losses)
   end
   if before then return with_losses(raw, losses, as_meant) end
-  return with_first_member(raw, 'headers', '"losses": ' .. losses, as_meant)
+  return with_first_member(raw, 'headers', '"x-losses": ' .. losses, as_meant)
 end

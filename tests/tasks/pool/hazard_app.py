@@ -44,7 +44,7 @@ def diary() -> Redis:
 
 def losses_of(task: Task[Any, Any]) -> int:
     """How often a holder of this message has died."""
-    return int(getattr(task.request, "losses", None) or 0)
+    return int(getattr(task.request, "x-losses", None) or 0)
 
 
 def die() -> NoReturn:

@@ -8,7 +8,7 @@ import pytest
 from tests.tasks.pool.hazard_worker import Client, hazard_workers, outcome
 from tests.waiting import eventually
 
-SUSPECT = {"losses": 2}
+SUSPECT = {"x-losses": 2}
 
 
 @pytest.fixture

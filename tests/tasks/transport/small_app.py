@@ -69,7 +69,7 @@ def note_at_third_try(task: Any, word: str) -> None:
 @app.task(bind=True)
 def kill_first_holder(task: Any, word: str) -> None:
     """Kills its process the first time, and writes down how often its holder died the second."""
-    losses = (task.request.get("losses") if hasattr(task.request, "get") else None) or 0
+    losses = (task.request.get("x-losses") if hasattr(task.request, "get") else None) or 0
     if not losses:
         os.kill(os.getpid(), signal.SIGKILL)
     diary().rpush("diary", f"{word} after {losses}")

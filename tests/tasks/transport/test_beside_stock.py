@@ -51,7 +51,7 @@ async def test_what_a_stock_worker_left_is_restored_as_kombu_does_it(
         other: Any = connection.channel()
         other.qos.restore_visible(interval=1)
     assert redis.llen("q") == 1
-    assert "losses" not in headers_of(redis.lrange("q", 0, 0)[0])
+    assert "x-losses" not in headers_of(redis.lrange("q", 0, 0)[0])
 
 
 def test_a_stock_worker_can_restore_what_ours_left(redis_url: str, redis: Redis) -> None:

@@ -79,7 +79,7 @@ async def test_what_a_dead_holder_left_goes_back_with_a_loss(redis: Redis, keep:
     scripts.claim(redis, NAMES, [Source("q")], 1)
     keep("t1")
     await eventually(lambda: redis.llen("q") == 1, LEASE_SECONDS * 1.25 + 1)
-    assert headers_of(redis.lrange("q", 0, 0)[0])["losses"] == 1
+    assert headers_of(redis.lrange("q", 0, 0)[0])["x-losses"] == 1
     assert redis.hkeys("unacked") == [b"t1"]
 
 

@@ -96,7 +96,7 @@ def test_half_a_surrogate_pair_in_a_header_is_no_reason_to_refuse_a_message(clie
     assert scripts.claim(client, NAMES, Q, 10).messages == [("q", raw)]
     overdue(client)
     assert scripts.restore(client, NAMES, 10) == 1
-    assert headers_of(client.lrange("q", 0, -1)[0]) == headers_of(raw) | {"losses": 1, "redelivered": True}
+    assert headers_of(client.lrange("q", 0, -1)[0]) == headers_of(raw) | {"x-losses": 1, "redelivered": True}
 
 
 def test_a_message_that_is_not_due_waits_in_a_set_of_its_own(client: Redis, names: Names) -> None:
@@ -201,7 +201,7 @@ def test_only_what_is_still_held_is_renewed(client: Redis, names: Names) -> None
 
 
 @pytest.mark.parametrize("compact", [False, True], ids=["spaced", "compact"])
-@pytest.mark.parametrize("headers", [{}, {"id": "7", "headers": {"a": []}, "losses_of": 1}], ids=["bare", "full"])
+@pytest.mark.parametrize("headers", [{}, {"id": "7", "headers": {"a": []}, "x-losses-of": 1}], ids=["bare", "full"])
 def test_a_dead_holders_message_comes_back_with_one_more_loss_each_time(
     client: Redis, names: Names, compact: bool, headers: dict[str, Any]
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_dead_holders_message_comes_back_with_one_more_loss_each_time(
         overdue(client, names)
         assert scripts.restore(client, names, 10) == 1
         [back] = client.lrange(names.ready("q", 3), 0, -1)
-        assert headers_of(back) == headers | {"losses": losses, "redelivered": True}
+        assert headers_of(back) == headers | {"x-losses": losses, "redelivered": True}
         assert json.loads(back)["properties"]["delivery_info"]["redelivered"] is True
     assert client.exists(names.unacked, names.unacked_index) == 0
 
