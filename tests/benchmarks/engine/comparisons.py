@@ -1,4 +1,4 @@
-"""Ours beside the others' rates, in rounds, each round every contender once; the figures are medians over the rounds."""
+"""Ours beside the others' rates: each round every contender once, and of the rounds the median."""
 
 from __future__ import annotations
 
