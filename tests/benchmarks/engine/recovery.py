@@ -46,6 +46,9 @@ class Bereaved:
             self._await_begun(BEGIN_SECONDS)
             self._heir = processes.start([*command, "-n", "heir@%h"], variables, log)
             _wait_until_consuming(bench.redis, 2)
+        except BaseException:
+            self.end()
+            raise
         finally:
             doomed.kill()
         self._killed_at = time.time()  # the tasks say in the same clock when they begin
