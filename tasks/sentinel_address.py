@@ -22,6 +22,7 @@ SHAPE = "sentinel://host:port,host:port,host:port/0?master=NAME"
 _URL = re.compile(
     re.escape(SCHEME) + r"(?:(?P<credentials>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?:/(?P<db>[^?#]*))?(?:\?(?P<query>.*))?"
 )
+_HOST = re.compile(r"[\w.:-]+")
 _OPTIONS = {"master", "sentinel_username", "sentinel_password"}
 
 
@@ -52,6 +53,7 @@ class SentinelAddress(msgspec.Struct, frozen=True, kw_only=True):
         found = _URL.fullmatch(url)
         if found is None:
             raise ValueError(f"it is written {SHAPE}")
+        sentinels = tuple(_host_and_port(part) for part in found["hosts"].split(","))
         options = _options(found["query"] or "")
         if not options.get("master"):
             raise ValueError(f"it lacks the name that the sentinels have for the server; it is written {SHAPE}")
@@ -59,7 +61,7 @@ class SentinelAddress(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"behind its / comes the number of a database; it is written {SHAPE}")
         username, _, password = (found["credentials"] or "").partition(":")
         return cls(
-            sentinels=tuple(_host_and_port(part) for part in found["hosts"].split(",")),
+            sentinels=sentinels,
             master=options["master"],
             database=int(found["db"] or 0),
             server=Credentials(unquote(username) or None, unquote(password) or None),
@@ -105,8 +107,8 @@ def _host_and_port(text: str) -> tuple[str, int]:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host = None
-    if not host:
+        host = port = None
+    if not host or not _HOST.fullmatch(host):
         raise ValueError(f"its sentinels are hosts with ports, and commas between them; it is written {SHAPE}")
     return host, DEFAULT_PORT if port is None else port
 

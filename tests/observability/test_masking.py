@@ -36,6 +36,11 @@ def test_names_of_other_things_are_left_alone(name: str) -> None:
         ("redis://:s3cret@cache:6379/0", "redis://***@cache:6379/0"),
         ("postgresql+asyncpg://u:p@db/m and http://x:y@h", "postgresql+asyncpg://***@db/m and http://***@h"),
         ("redis://:p@ss@h1,redis://:q@h2", "redis://***@h1,redis://***@h2"),
+        (
+            "sentinel://:p@h1,h2:1/0?master=m&sentinel_password=q",
+            "sentinel://***@h1,h2:1/0?master=m&sentinel_password=***",
+        ),
+        ("sentinel://:p@h1:1/0;sentinel://:p@h2:2/0", "sentinel://***@h1:1/0;sentinel://***@h2:2/0"),
         ("redis://:a/b@cache", "redis://***@cache"),
         ("Authorization: Bearer abc.def", "Authorization: ***"),
         ("sent Bearer eyJhbGciOi.x-y_z= to it", "sent Bearer *** to it"),

@@ -64,8 +64,20 @@ def test_workers_run_on_the_event_loop_and_lose_nothing_unless_the_settings_say_
 
 
 def test_results_of_every_kind_of_address_are_stored_together() -> None:
-    for address in ("redis://h/1", "rediss://h/1", "unix:///s?db=1"):
+    for address in ("redis://h/1", "rediss://h/1", "unix:///s?db=1", "sentinel://h/1?master=m"):
         conf = configure(TaskSettings(redis_url=address)).conf
         found: Any = by_url(conf.result_backend, app.loader)
         kind, _ = found
         assert issubclass(kind, StoredTogether)
+
+
+def test_broker_and_results_may_have_sentinels_of_their_own() -> None:
+    conf = configure(TaskSettings(redis_url="sentinel://a/1?master=m", broker_url="sentinel://b,c/2?master=n")).conf
+    assert (conf.broker_url, conf.result_backend) == (
+        "sentinel://b:26379/2;sentinel://c:26379/2",
+        "sentinel://a:26379/1",
+    )
+    assert conf.broker_transport_options["master_name"] == "n"
+    assert conf.result_backend_transport_options["master_name"] == "m"
+    configure(TaskSettings(redis_url="redis://a/1"))
+    assert "master_name" not in conf.broker_transport_options | conf.result_backend_transport_options

@@ -111,3 +111,12 @@ def test_what_cannot_work_together_is_refused_with_the_name_of_what_to_change(
     with pytest.raises(InvalidSetting, match=named) as refused:
         read(TaskSettings, variables)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("variable", ["REDIS_URL", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"])
+def test_an_address_of_sentinels_that_lacks_something_is_refused_without_telling_its_password(variable: str) -> None:
+    assert read(TaskSettings, {variable: "sentinel://:secret@a,b,c/0?master=m"})
+    with pytest.raises(InvalidSetting, match="lacks the name that the sentinels have for the server") as refused:
+        read(TaskSettings, {variable: "sentinel://:secret@a,b,c/0"})
+    assert str(refused.value).startswith(f"{variable}='sentinel://…' is not usable: ")
+    assert "secret" not in str(refused.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from redis.exceptions import RedisError
 
@@ -16,8 +17,11 @@ DOWN_AFTER_MS = 500
 class Watched:
     """The group. Sentinel looks at its servers every second, and fails over once two of three miss the master."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, password: str = "") -> None:
+        self._password = password
         self.servers = [Server(folder / f"server-{number}") for number in range(1 + REPLICAS)]
+        for server in self.servers if password else ():
+            server.options |= {"requirepass": password, "masterauth": password}
         first = self.servers[0]
         for replica in self.servers[1:]:
             replica.options["replicaof"] = f"{HOST} {first.port}"
@@ -30,7 +34,9 @@ class Watched:
     def address(self) -> str:
         """Its address as Moorage spells it."""
         hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self.sentinels)
-        return f"sentinel://{hosts}/0?master={NAME}"
+        password = quote(self._password, safe="")
+        server, sentinel = (f":{password}@", f"&sentinel_password={password}") if password else ("", "")
+        return f"sentinel://{server}{hosts}/0?master={NAME}{sentinel}"
 
     def start(self) -> None:
         """Starts all of them."""
@@ -77,5 +83,8 @@ class Watched:
             f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}",
             f"sentinel failover-timeout {NAME} 5000",
         ]
+        if self._password:
+            sentinel.options["requirepass"] = self._password
+            sentinel.directives.append(f"sentinel auth-pass {NAME} {self._password}")
         sentinel.arguments = ["--sentinel"]
         return sentinel
