@@ -46,7 +46,7 @@ class Watch:
         """Looks away."""
         self._stopped.set()
         if life := sys.modules.get("tasks.transport.life"):
-            life.unregister(LIFE_SIGN)
+            life.unregister(self.seconds_since_last_sign)
 
     def _give_sign(self) -> None:
         self._sign_at = time.monotonic()

@@ -9,19 +9,19 @@ from collections.abc import Callable
 
 SecondsSince = Callable[[], float]
 
-_signs: dict[str, SecondsSince] = {}
+_signs: dict[SecondsSince, str] = {}
 
 
 def register(name: str, seconds_since: SecondsSince) -> None:
-    """Adds a sign: `seconds_since()` says how long ago `name` last gave one."""
-    _signs[name] = seconds_since
+    """Adds a sign: `seconds_since()` says how long ago `name` last gave one. Several may have the same name."""
+    _signs[seconds_since] = name
 
 
-def unregister(name: str) -> None:
-    """It is over on purpose, and not missed."""
-    _signs.pop(name, None)
+def unregister(seconds_since: SecondsSince) -> None:
+    """This one is over on purpose, and not missed. Nothing, where it was not registered."""
+    _signs.pop(seconds_since, None)
 
 
 def overdue(after_seconds: float) -> str | None:
     """The name of something that gave no sign for longer than this; None if all is well."""
-    return next((name for name, seconds_since in list(_signs.items()) if seconds_since() > after_seconds), None)
+    return next((name for seconds_since, name in list(_signs.items()) if seconds_since() > after_seconds), None)

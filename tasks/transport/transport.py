@@ -51,11 +51,11 @@ class Transport(StockTransport):
         if self.cycle.has_consumers():
             life.register(LOOP, self.cycle.seconds_since_turn)
         else:
-            life.unregister(LOOP)
+            life.unregister(self.cycle.seconds_since_turn)
 
     def close_connection(self, connection: Any) -> None:
-        """Closes all channels."""
-        life.unregister(LOOP)
+        """Closes all channels. The signs of the process's other connections stay."""
+        life.unregister(self.cycle.seconds_since_turn)
         super().close_connection(connection)
 
 

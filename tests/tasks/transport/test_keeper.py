@@ -86,7 +86,10 @@ async def test_what_a_dead_holder_left_goes_back_with_a_loss(redis: Redis, keep:
 async def test_a_process_that_hangs_loses_what_it_holds(
     redis: Redis, keep: Callable[[str], Keeper], caplog: pytest.LogCaptureFixture
 ) -> None:
-    life.register("the pool", lambda: OPTIONS.hung_seconds + 1)
+    def seconds_since() -> float:
+        return OPTIONS.hung_seconds + 1
+
+    life.register("the pool", seconds_since)
     try:
         keep("t1")
         await eventually(lambda: redis.llen("q") == 1)
@@ -94,7 +97,7 @@ async def test_a_process_that_hangs_loses_what_it_holds(
         assert len(said) == 1
         assert "the pool gave no sign of life" in said[0]
     finally:
-        life.unregister("the pool")
+        life.unregister(seconds_since)
 
 
 async def test_a_process_that_ends_gives_back_all_that_it_holds(redis: Redis, keep: Callable[[str], Keeper]) -> None:

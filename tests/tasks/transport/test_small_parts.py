@@ -69,10 +69,13 @@ def test_a_message_without_an_eta_may_go_at_any_time(message: dict[str, Any]) ->
 
 
 def test_a_sign_of_life_is_missed_until_it_is_over_on_purpose() -> None:
-    life.register("loop", lambda: 5.0)
+    def seconds_since() -> float:
+        return 5.0
+
+    life.register("loop", seconds_since)
     assert life.overdue(4.0) == "loop"
     assert life.overdue(6.0) is None
-    life.unregister("loop")
+    life.unregister(seconds_since)
     assert life.overdue(4.0) is None
 
 
