@@ -7,7 +7,7 @@ from kombu import Exchange, Queue
 
 from tasks import transport
 from tasks.queues import QUEUES, UPKEEP
-from tasks.redis_address import celery_options, celery_url
+from tasks.redis_address import celery_options, celery_tls, celery_url
 from tasks.schedule import beat_schedule
 from tasks.settings import TaskSettings
 
@@ -72,8 +72,10 @@ def _addresses(settings: TaskSettings) -> dict[str, object]:
     return {
         "broker_url": celery_url(broker),
         "broker_transport_options": SOCKET_OPTIONS | celery_options(broker, REDIS_TIMEOUT_SECONDS) | lease,
+        "broker_use_ssl": celery_tls(broker) or False,
         "result_backend": celery_url(results),
         "result_backend_transport_options": SOCKET_OPTIONS | celery_options(results, REDIS_TIMEOUT_SECONDS),
+        "redis_backend_use_ssl": celery_tls(results),
     }
 
 
@@ -84,6 +86,7 @@ def _pool_options(settings: TaskSettings) -> dict[str, object]:
         "worker_concurrency": settings.concurrency or None,
         "worker_max_tasks_per_child": tasks_per_child,
         "worker_max_memory_per_child": settings.recycle_above_bytes // 1024 or None,
+        "asyncio_pool_application": "tasks.worker:app",
         "asyncio_pool_threads": settings.threads,
         "asyncio_pool_processes": settings.processes,
         "asyncio_pool_recycle_grace_seconds": settings.shutdown_grace_seconds + HANDING_BACK_SECONDS,

@@ -20,7 +20,7 @@ from typing import Any
 from celery.concurrency.base import BasePool
 from celery.utils.log import get_logger
 
-from tasks.pool import bodies, recycling, stopping, watch
+from tasks.pool import bodies, limits, recycling, stopping, watch
 from tasks.pool.alone import SUSPECT_LOSSES
 from tasks.pool.bell import AnsweringThread, Reports
 from tasks.pool.celery_privates import decoded
@@ -43,7 +43,7 @@ class AsyncioPool(BasePool):
 
     def on_start(self) -> None:
         """Starts the loop. The threads and processes start when they are needed."""
-        self.settings = PoolSettings.read(self.app.conf)
+        self.settings = PoolSettings.read(self.app)
         self._hostname: str = (self.options.get("initargs") or (None, ""))[1]
         self._ids = itertools.count(1)
         self._runs: dict[int, Run] = {}
@@ -182,8 +182,8 @@ class AsyncioPool(BasePool):
         }
 
     def _begin(self, run: Run) -> None:
+        self._settle(run)
         self._runs[run.id] = run
-        run.place = self._place(run)
         if run.place is Place.LOOP:  # begins at once; the others are accepted when their thread or process is there
             run.phase = Phase.ACCEPTED
             try:
@@ -191,6 +191,15 @@ class AsyncioPool(BasePool):
             except Exception:
                 log.exception("Celery could not take note of %s[%s]", run.name, run.request["id"])
         self._execution.submit(run)
+
+    def _settle(self, run: Run) -> None:
+        """Decides all that can be wrong with the run: it fails with the error, while the hub and its slot hear nothing."""
+        try:
+            limits.check(run.soft_seconds, run.hard_seconds)
+            run.place = self._place(run)
+        except Exception as error:
+            log.exception("%s[%s] cannot be run", run.name, run.request["id"])
+            run.fail_with(error)
 
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._runs) < self.limit:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
-from typing import Any
+
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
 
 DEFAULT_CONCURRENCY = 100
 
@@ -20,7 +23,7 @@ class PoolSettings:
     lone_processes: int
     """`asyncio_pool_lone_processes` (4): how many suspects run at a time, each in a process of its own."""
     application: str
-    """`asyncio_pool_application` ("tasks.worker:app"): what child processes import, as `celery -A` spells it."""
+    """`asyncio_pool_application` (a module that has it): what child processes import, as `celery -A` spells it."""
     cancel_seconds: float
     """`asyncio_pool_cancel_seconds` (10): how long a cancelled body may take to clean up, before it is cancelled again
     and then no longer waited for."""
@@ -32,15 +35,32 @@ class PoolSettings:
     """`asyncio_pool_recycle_grace_seconds` (300): how long what runs may go on when the worker recycles itself."""
 
     @classmethod
-    def read(cls, conf: Any) -> PoolSettings:
-        """The settings, with defaults for what is not there."""
+    def read(cls, app: Celery) -> PoolSettings:
+        """The settings, with defaults for what is not there. Raises ImproperlyConfigured for what has none."""
+        conf = app.conf
         return cls(
             threads=conf.get("asyncio_pool_threads") or 8,
             processes=conf.get("asyncio_pool_processes") or os.cpu_count() or 1,
             lone_processes=conf.get("asyncio_pool_lone_processes") or 4,
-            application=conf.get("asyncio_pool_application") or "tasks.worker:app",
+            application=conf.get("asyncio_pool_application") or _where(app),
             cancel_seconds=conf.get("asyncio_pool_cancel_seconds") or 10.0,
             max_tasks_per_child=conf.get("worker_max_tasks_per_child"),
             max_memory_kib=conf.get("worker_max_memory_per_child"),
             recycle_grace_seconds=conf.get("asyncio_pool_recycle_grace_seconds") or 300.0,
         )
+
+
+def _where(app: Celery) -> str:
+    """A module and its attribute that are this application, best the one it is named after."""
+    modules = {app.main: sys.modules.get(app.main or "")} | sys.modules
+    for name, module in modules.items():
+        if (
+            name and name != "__main__" and not name.startswith("celery.")
+        ):  # Celery's own remember it as the current one
+            for attribute, value in tuple(vars(module or object).items()):
+                if value is app:
+                    return f"{name}:{attribute}"
+    raise ImproperlyConfigured(
+        "child processes must be able to import the application, and no module has it: name it, as in "
+        'app.conf.asyncio_pool_application = "package.module:app"'
+    )
