@@ -1,7 +1,8 @@
 """Every way to a Redis or Valkey server by one address: redis-py's clients, and what Celery is told.
 
-`redis://`, `rediss://` and `unix:///path?db=0` name a server; `sentinel://` names those who know which it is just now,
-and who is connected by it follows a fail-over. While one goes on, commands fail as they do when a server is away.
+`redis://`, `rediss://` and `unix:///path?db=0` name a server. `sentinel://` and `sentinels://` name those who know
+which it is just now; who connects by them follows a fail-over. While one goes on, commands fail as if the server were
+away.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks.sentinel_address import SCHEME, SentinelAddress
+from tasks.sentinel_address import SCHEMES, SentinelAddress
 
 MOST_CONNECTIONS = 256
 
@@ -28,10 +29,10 @@ def async_client(url: str, timeout_seconds: float) -> AsyncRedis:
     options = _timeouts(timeout_seconds) | {"retry": AsyncRetry(NoBackoff(), 1), "max_connections": MOST_CONNECTIONS}
     if not url.startswith("unix:"):
         options["socket_keepalive"] = True
-    if not url.startswith(SCHEME):
+    if not url.startswith(SCHEMES):
         return AsyncRedis.from_url(url, **options)
     address = SentinelAddress.parse(url)
-    options |= {"db": address.database, **address.server.options()}
+    options |= address.server_options()
     asking: Any = _AsyncSentinels
     sentinels = asking(address.sentinels, sentinel_kwargs=address.sentinel_options(timeout_seconds))
     found: AsyncRedis = sentinels.master_for(address.master, connection_pool_class=_AsyncPool, **options)
@@ -41,10 +42,10 @@ def async_client(url: str, timeout_seconds: float) -> AsyncRedis:
 def client(url: str, timeout_seconds: float) -> Redis:
     """A client for a thread, which waits so long for an answer and no longer."""
     options = _timeouts(timeout_seconds)
-    if not url.startswith(SCHEME):
+    if not url.startswith(SCHEMES):
         return Redis.from_url(url, **options)
     address = SentinelAddress.parse(url)
-    options |= {"retry": Retry(NoBackoff(), 1), "db": address.database, **address.server.options()}
+    options |= {"retry": Retry(NoBackoff(), 1), **address.server_options()}
     asking: Any = blocking.Sentinel
     sentinels = asking(address.sentinels, sentinel_kwargs=address.sentinel_options(timeout_seconds))
     found: Redis = sentinels.master_for(address.master, connection_pool_class=_Pool, **options)
@@ -53,7 +54,7 @@ def client(url: str, timeout_seconds: float) -> Redis:
 
 def celery_url(url: str) -> str:
     """The address as Celery and kombu spell it: a unix socket is `redis+socket:///path?virtual_host=0` there."""
-    if url.startswith(SCHEME):
+    if url.startswith(SCHEMES):
         return SentinelAddress.parse(url).celery_url()
     parts = urlsplit(url)
     if parts.scheme != "unix":
@@ -64,7 +65,12 @@ def celery_url(url: str) -> str:
 
 def celery_options(url: str, timeout_seconds: float) -> dict[str, Any]:
     """What Celery's transport options must hold beside that URL."""
-    return SentinelAddress.parse(url).celery_options(timeout_seconds) if url.startswith(SCHEME) else {}
+    return SentinelAddress.parse(url).celery_options(timeout_seconds) if url.startswith(SCHEMES) else {}
+
+
+def celery_tls(url: str) -> dict[str, str] | None:
+    """What Celery must be told of TLS because it is not in that URL."""
+    return SentinelAddress.parse(url).tls if url.startswith(SCHEMES) else None
 
 
 def _timeouts(timeout_seconds: float) -> dict[str, Any]:

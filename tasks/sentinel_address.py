@@ -2,7 +2,8 @@
 
 `sentinel://[user:password@]host:port,host:port,host:port/db?master=NAME`: the hosts are the sentinels, 26379 where no
 port is given; user, password and database are the server's own. Sentinels that want credentials themselves get them by
-`&sentinel_username=…&sentinel_password=…`.
+`&sentinel_username=…&sentinel_password=…`. `sentinels://` means TLS with all of them, and takes `ssl_ca_certs`,
+`ssl_certfile`, `ssl_keyfile` and `ssl_cert_reqs` as `rediss://` does.
 https://valkey.io/topics/sentinel/
 """
 
@@ -16,13 +17,16 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 
 SCHEME = "sentinel://"
+SECURE_SCHEME = "sentinels://"
+SCHEMES = (SCHEME, SECURE_SCHEME)
 DEFAULT_PORT = 26_379
 SHAPE = "sentinel://host:port,host:port,host:port/0?master=NAME"
 
 _URL = re.compile(
-    re.escape(SCHEME) + r"(?:(?P<credentials>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?:/(?P<db>[^?#]*))?(?:\?(?P<query>.*))?"
+    r"(?P<scheme>sentinels?://)(?:(?P<credentials>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?:/(?P<db>[^?#]*))?(?:\?(?P<query>.*))?"
 )
 _HOST = re.compile(r"[\w.:-]+")
+_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 _OPTIONS = {"master", "sentinel_username", "sentinel_password"}
 
 
@@ -46,6 +50,8 @@ class SentinelAddress(msgspec.Struct, frozen=True, kw_only=True):
     database: int = 0
     server: Credentials = Credentials()
     sentinel: Credentials = Credentials()
+    tls: dict[str, str] | None = None
+    """What redis-py must know for TLS; None is without."""
 
     @classmethod
     def parse(cls, url: str) -> SentinelAddress:
@@ -54,7 +60,8 @@ class SentinelAddress(msgspec.Struct, frozen=True, kw_only=True):
         if found is None:
             raise ValueError(f"it is written {SHAPE}")
         sentinels = tuple(_host_and_port(part) for part in found["hosts"].split(","))
-        options = _options(found["query"] or "")
+        secure = found["scheme"] == SECURE_SCHEME
+        options = _options(found["query"] or "", {*_OPTIONS, *_TLS_OPTIONS} if secure else _OPTIONS)
         if not options.get("master"):
             raise ValueError(f"it lacks the name that the sentinels have for the server; it is written {SHAPE}")
         if found["db"] and not found["db"].isdecimal():
@@ -66,7 +73,12 @@ class SentinelAddress(msgspec.Struct, frozen=True, kw_only=True):
             database=int(found["db"] or 0),
             server=Credentials(unquote(username) or None, unquote(password) or None),
             sentinel=Credentials(options.get("sentinel_username"), options.get("sentinel_password")),
+            tls=_tls(options) if secure else None,
         )
+
+    def server_options(self) -> dict[str, Any]:
+        """How redis-py is to connect to the server."""
+        return {"db": self.database, **self.server.options(), **self._tls_options()}
 
     def celery_url(self) -> str:
         """The same as Celery and kombu spell it, a URL for each sentinel. They take the rest as `celery_options`."""
@@ -81,7 +93,10 @@ class SentinelAddress(msgspec.Struct, frozen=True, kw_only=True):
     def sentinel_options(self, timeout_seconds: float) -> dict[str, Any]:
         """How redis-py is to connect to a sentinel. One that is away is not tried again: there are others to ask."""
         timeouts = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
-        return {**timeouts, "retry": None, **self.sentinel.options()}
+        return {**timeouts, "retry": None, **self.sentinel.options(), **self._tls_options()}
+
+    def _tls_options(self) -> dict[str, Any]:
+        return {} if self.tls is None else {"ssl": True, **self.tls}
 
 
 class SentinelOptions(UserDict[str, Any]):
@@ -95,11 +110,16 @@ class SentinelOptions(UserDict[str, Any]):
         return repr(self.__json__())
 
 
-def _options(query: str) -> dict[str, str]:
+def _options(query: str, known: set[str]) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise ValueError(f"it has no option {unknown[0]!r}, only {', '.join(sorted(_OPTIONS))}")
+    if unknown := sorted(options.keys() - known):
+        raise ValueError(f"it has no option {unknown[0]!r}, only {', '.join(sorted(known))}")
     return options
+
+
+def _tls(options: dict[str, str]) -> dict[str, str]:
+    given = {name: options[name] for name in _TLS_OPTIONS if options.get(name)}
+    return {"ssl_cert_reqs": "required"} | given
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from tasks.errors import InvalidSetting
-from tasks.sentinel_address import SCHEME as SENTINEL_SCHEME
+from tasks.sentinel_address import SCHEMES as SENTINEL_SCHEMES
 from tasks.sentinel_address import SentinelAddress
 
 PREFIX = "MOORAGE_"
@@ -26,7 +26,7 @@ ALIASES = {
 """Names other than `MOORAGE_…` by which a field may be given, because the field's tools already use them."""
 
 LONGEST_SECONDS = 10 * 365 * 86_400.0
-BROKER_SCHEMES = ("redis://", "rediss://", "unix://", SENTINEL_SCHEME)
+BROKER_SCHEMES = ("redis://", "rediss://", "unix://", *SENTINEL_SCHEMES)
 DATABASE_SCHEMES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
 Positive = Annotated[float, msgspec.Meta(gt=0, le=LONGEST_SECONDS)]
 """A duration. Infinity is none: no timer and no expiry can be set to it."""
@@ -102,16 +102,19 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _require(url: str, schemes: tuple[str, ...], variable: str) -> None:
     if url and not url.startswith(schemes):
-        masked = url.partition(":")[0] + "://…"
-        raise InvalidSetting(variable, masked, f"it begins with {' or '.join(schemes)}")
+        raise InvalidSetting(variable, _masked(url), f"it begins with {' or '.join(schemes)}")
+
+
+def _masked(url: str) -> str:
+    return url.partition(":")[0] + "://…"
 
 
 def _require_sentinels(url: str, variable: str) -> None:
-    if url.startswith(SENTINEL_SCHEME):
+    if url.startswith(SENTINEL_SCHEMES):
         try:
             SentinelAddress.parse(url)
         except ValueError as error:
-            raise InvalidSetting(variable, SENTINEL_SCHEME + "…", str(error)) from error
+            raise InvalidSetting(variable, _masked(url), str(error)) from error
 
 
 S = TypeVar("S", bound=msgspec.Struct)

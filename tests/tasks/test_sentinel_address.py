@@ -22,6 +22,15 @@ def test_what_an_address_leaves_out_is_what_is_usual(url: str) -> None:
     assert SentinelAddress.parse(url) == SentinelAddress(sentinels=(("a", 26_379),), master="m")
 
 
+def test_an_s_means_tls_with_certificates_that_are_looked_at() -> None:
+    found = SentinelAddress.parse("sentinels://a?master=m&ssl_ca_certs=/etc/ca.pem")
+    assert found.tls == {"ssl_cert_reqs": "required", "ssl_ca_certs": "/etc/ca.pem"}
+    assert found.celery_url() == "sentinel://a:26379/0"
+    for options in (found.server_options(), found.sentinel_options(5.0)):
+        assert {"ssl": True, **found.tls}.items() <= options.items()
+    assert SentinelAddress.parse("sentinel://a?master=m").tls is None
+
+
 def test_a_password_needs_no_user() -> None:
     assert SentinelAddress.parse("sentinel://:secret@a?master=m").server == Credentials(None, "secret")
 
@@ -40,6 +49,7 @@ def test_a_password_needs_no_user() -> None:
         ("sentinel://a b?master=m", "hosts with ports"),
         ("sentinel://a/zero?master=m", "number of a database"),
         ("sentinel://a/0?mastre=m", "no option 'mastre', only master, sentinel_password, sentinel_username"),
+        ("sentinel://a/0?master=m&ssl_ca_certs=ca.pem", "no option 'ssl_ca_certs'"),
         ("redis://a?master=m", "it is written"),
     ],
 )
