@@ -16,6 +16,7 @@ from typing import Any
 from celery import Celery, Task
 from celery._state import get_current_app
 from celery.app.task import Context
+from celery.exceptions import ImproperlyConfigured
 
 from tasks.pool import scope
 from tasks.pool.celery_privates import body_attribute, key_stacks, retrace
@@ -31,15 +32,21 @@ class BodyCancelled(Exception):
 
 
 def place_of(task: Task[Any, Any]) -> Place:
-    """Where the task's body runs. Raises ValueError for a `runs_in` that means nothing."""
+    """Where the task's body runs. Raises ImproperlyConfigured for a `runs_in` that means nothing."""
     declared = getattr(task, "runs_in", None)
     if declared is not None:
-        return Place(declared)
+        try:
+            return Place(declared)
+        except ValueError:
+            places = ", ".join(repr(place.value) for place in Place)
+            raise ImproperlyConfigured(f"task {task.name}: runs_in={declared!r} is none of {places}") from None
     return Place.LOOP if _is_coroutine_function(_written(task)) else Place.THREAD
 
 
 def adapt_all(app: Celery) -> None:
-    """Adapts every task that the application knows now."""
+    """Adapts every task that the application knows now. Raises ImproperlyConfigured, see `place_of`."""
+    for task in app.tasks.values():
+        place_of(task)
     key_stacks(app.tasks.values(), scope.ident)
     for task in app.tasks.values():
         adapt(task)

@@ -71,15 +71,17 @@ class Execution:
         self._is_spawning = False
         fresh, create_task = self._fresh, self._loop.create_task
         while fresh:
-            run = fresh.popleft()
-            run.task = create_task(self._perform(run))
+            create_task(self._perform(fresh.popleft()))
 
     async def _perform(self, run: Run) -> None:
+        run.task = asyncio.current_task()  # not earlier: a task that is cancelled before its first step takes none
         scope.current.set(run)
         timers = self._limits(run) if run.is_accepted else []
         try:
             if run.place is Place.LOOP:
                 outcome = await traced(run)
+            elif run.fate is not None:
+                raise Ended(run.fate.value)
             elif run.place is Place.THREAD:
                 outcome = await self._threads.run(run, lambda run: timers.extend(self._accept(run)))
             else:

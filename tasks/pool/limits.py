@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -17,6 +18,13 @@ class SoftLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SoftTimeLimitExceeded, self.args
+
+
+def check(*limits_seconds: float | None) -> None:
+    """Raises ValueError for a limit that is no time. Whoever can reach the broker writes them."""
+    for seconds in limits_seconds:
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < math.inf):
+            raise ValueError(f"a time limit is a number of seconds, not {seconds!r}")
 
 
 SoftLimit.__name__ = SoftLimit.__qualname__ = SoftTimeLimitExceeded.__name__

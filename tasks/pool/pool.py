@@ -193,7 +193,7 @@ class AsyncioPool(BasePool):
         self._execution.submit(run)
 
     def _settle(self, run: Run) -> None:
-        """Decides all that can be wrong with the run: it fails with the error, while the hub and its slot hear nothing."""
+        """Decides where and how long it runs. What is wrong with that fails the run: the hub hears nothing of it."""
         try:
             limits.check(run.soft_seconds, run.hard_seconds)
             run.place = self._place(run)

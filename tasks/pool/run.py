@@ -136,6 +136,11 @@ class Run:
         """Whether Celery has been told that it runs."""
         return self.phase is not Phase.WAITING
 
+    def fail_with(self, error: Exception) -> None:
+        """Makes it a run on the loop that fails with this error. For what has not begun."""
+        self.place, self.soft_seconds, self.hard_seconds = Place.LOOP, None, None
+        self.call = functools.partial(_raise, error)
+
     def enter_body(self) -> None:
         """From here on the run can be interrupted. Raises Ended when its end came first."""
         with self.lock:
@@ -190,9 +195,13 @@ class Run:
         return error
 
     def _cancel(self, injected: BaseException | None) -> None:
-        assert self.task is not None
-        self.injected = injected
-        self.task.cancel()
+        if self.task is not None:  # none: it is about to begin on the loop, and will find its fate
+            self.injected = injected
+            self.task.cancel()
 
     def terminate(self, signal: int | None = None) -> None:
         """Celery calls this beside the pool's `terminate_job`, which has done it."""
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -424,6 +424,16 @@ async def awaits_in_a_process() -> int:
 
 
 @app.task
+async def knows_no_place() -> None:
+    """Cannot be run once `misplaces` has run."""
+
+
+@app.task
+async def misplaces() -> None:
+    knows_no_place.runs_in = "proces"  # type: ignore[attr-defined]  # an attribute of the pool's
+
+
+@app.task
 async def own_pid() -> int:
     return os.getpid()
 
