@@ -26,6 +26,7 @@ from tasks.errors import InvalidArguments, WorkerKilled
 from tasks.job import Job
 from tasks.ledger import describe
 from tasks.queues import QUEUES
+from tasks.result_copies import ResultCopy
 from tasks.retries import RetryPolicy
 from tasks.runner import Delivery, perform
 
@@ -106,8 +107,10 @@ def actor(
         ACTORS[declared.name] = declared
 
         def run(task: Task[..., Any], /, **arguments: Any) -> Any:
-            delivery = Delivery.of(vars(task.request))
-            return bridge.run(lambda parts: perform(parts, declared, delivery, arguments))
+            request = task.request
+            delivery = Delivery.of(vars(request))
+            copy = ResultCopy.of_task(task, request)
+            return bridge.run(lambda parts: perform(parts, declared, delivery, arguments, copy))
 
         run.__name__, run.__doc__ = declared.name, body.__doc__
         celery_s = app.task(

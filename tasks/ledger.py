@@ -25,6 +25,7 @@ from tasks.records import Record, from_row
 
 if TYPE_CHECKING:
     from tasks.parts import Parts
+    from tasks.result_copies import ResultCopy
 
 T = TypeVar("T")
 
@@ -43,8 +44,8 @@ class Ledger(Protocol):
     def holding(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Keeps the task this run's own while the block runs. Raises LeaseLost from it when it is not any more."""
 
-    async def succeed(self, result: Any, effects: Sequence[Effect]) -> None:
-        """Writes down a result together with its effects. Raises LeaseLost."""
+    async def succeed(self, result: Any, effects: Sequence[Effect], copy: ResultCopy | None = None) -> None:
+        """Writes down a result together with its effects, and if it can Celery's copy of it. Raises LeaseLost."""
 
     async def retry(self, error: TaskError, delay_seconds: float) -> None:
         """Writes down a failure that will be tried again, and sends the next try. Raises LeaseLost."""
@@ -101,14 +102,14 @@ class DurableLedger:
                     raise LeaseLost(self._row.id) from None
                 raise
 
-    async def succeed(self, result: Any, effects: Sequence[Effect]) -> None:
+    async def succeed(self, result: Any, effects: Sequence[Effect], copy: ResultCopy | None = None) -> None:
         """One commit: SUCCESS, the result and the effects."""
         now = self._parts.clock.now()
         async with self._parts.catalog.write() as transaction:
             self._kept(await rows.succeed(transaction, self._row.id, self._token, result, now))
             for effect in effects:
                 await effect(transaction)
-        await self._show(state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
+        await self._show(copy, state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
 
     async def retry(self, error: TaskError, delay_seconds: float) -> None:
         """The row waits until it is due; its message is sent at once, with that time."""
@@ -138,8 +139,8 @@ class DurableLedger:
         if not changed:
             raise LeaseLost(self._row.id)
 
-    async def _show(self, **changes: Any) -> None:
-        await show(self._parts, msgspec.structs.replace(self.record, **changes))
+    async def _show(self, copy: ResultCopy | None = None, **changes: Any) -> None:
+        await show(self._parts, msgspec.structs.replace(self.record, **changes), copy)
 
 
 class RecordLedger:
@@ -173,14 +174,14 @@ class RecordLedger:
         """Nobody else can have it: its message is this worker's until it is acknowledged."""
         yield
 
-    async def succeed(self, result: Any, effects: Sequence[Effect]) -> None:
+    async def succeed(self, result: Any, effects: Sequence[Effect], copy: ResultCopy | None = None) -> None:
         """The record says SUCCESS."""
         if effects:
             async with self._parts.catalog.write() as transaction:
                 for effect in effects:
                     await effect(transaction)
         now = self._parts.clock.now()
-        await self._show_end(state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
+        await self._show_end(copy, state="SUCCESS", progress=100.0, result=result, error=None, finished_at=now)
 
     async def retry(self, error: TaskError, delay_seconds: float) -> None:
         """The next message is sent with its time. Raises RecordsUnavailable."""
@@ -219,22 +220,30 @@ class RecordLedger:
         await show(self._parts, record)
         return record
 
-    async def _show_end(self, **changes: Any) -> Record:
+    async def _show_end(self, copy: ResultCopy | None = None, **changes: Any) -> Record:
         """Nothing else would ever tell that the task has ended."""
         record = msgspec.structs.replace(self.record, **changes)
         try:
-            await _patiently(lambda: self._parts.records.write(record))
+            await _patiently(lambda: _write(self._parts, record, copy))
         except RecordsUnavailable:
             log.warning("record.not_written", task_id=record.task_id, state=record.state)
         return record
 
 
-async def show(parts: Parts, record: Record) -> None:
-    """Writes a live record as far as Redis is there to take it."""
+async def show(parts: Parts, record: Record, copy: ResultCopy | None = None) -> None:
+    """Writes a live record, with Celery's copy of its result if they may go together, as far as Redis is there."""
     try:
-        await parts.records.write(record)
+        await _write(parts, record, copy)
     except RecordsUnavailable:
         log.warning("record.not_written", task_id=record.task_id, state=record.state)
+
+
+async def _write(parts: Parts, record: Record, copy: ResultCopy | None) -> None:
+    stored = None if copy is None else copy.of(record.result, parts.settings)
+    if copy is None or stored is None:
+        await parts.records.write(record)
+    elif await parts.records.finish(record, stored):
+        copy.mark_stored()
 
 
 async def _patiently(do: Callable[[], Awaitable[T]]) -> T:

@@ -6,7 +6,7 @@ so that it can be stale for a minute at most. For other tasks the record is all 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from tasks.batching import Batches
 from tasks.catalog.tasks import FINISHED, State, TaskError, TaskRow
 from tasks.errors import RecordsUnavailable
+from tasks.result_copies import Stored
 from tasks.shared_reads import SharedReads
 
 UNFINISHED_TTL_SECONDS = 60.0
@@ -113,11 +114,13 @@ class Records:
         self._ttl_seconds = ttl_seconds
         self._write_script = _script(redis, "write_records.lua")
         self._begin_script = _script(redis, "begin_records.lua")
+        self._finish_script = _script(redis, "finish_records.lua")
         self._encode = msgspec.json.Encoder().encode
         self._decoder = msgspec.json.Decoder(Record)
         self._reads = SharedReads(self.get_many)
         self._writes = Batches(self._write_many)
         self._begins = Batches(self._begin_many)
+        self._ends = Batches(self._finish_many)
 
     def stage(self, pipeline: Pipeline, record: Record) -> None:
         """Adds the creation of a record to a pipeline; a record that is already there is kept."""
@@ -144,6 +147,13 @@ class Records:
         if record is None:
             await self.write(started)
         return record
+
+    async def finish(self, record: Record, copy: Stored) -> bool:
+        """Writes the record of a success unless a later one is there, and with it Celery's copy of the result.
+
+        False when there was a copy before, which is left as it is. Raises RecordsUnavailable.
+        """
+        return await self._ends.ask((record, copy))
 
     async def get(self, task_id: str) -> Record | None:
         """One record, or None when Redis does not have it. Raises RecordsUnavailable."""
@@ -174,20 +184,30 @@ class Records:
         for record in records:
             body, ttl_milliseconds = self._encoded(record)
             arguments += (body, rank(record), ttl_milliseconds)
-        written: bytes = await self._called(self._write_script, records, arguments)
+        written: bytes = await self._called(self._write_script, _keys(records), arguments)
         return [digit == _WRITTEN for digit in written]
+
+    async def _finish_many(self, ends: list[tuple[Record, Stored]]) -> list[bool]:
+        keys: list[str] = []
+        arguments: list[bytes | str | int] = []
+        for record, copy in ends:
+            body, ttl_milliseconds = self._encoded(record)
+            keys += (record_key(record.task_id), copy.key)
+            arguments += (body, rank(record), ttl_milliseconds, copy.body, copy.expires_seconds)
+        stored: bytes = await self._called(self._finish_script, keys, arguments)
+        return [digit == _WRITTEN for digit in stored]
 
     async def _begin_many(self, records: list[Record]) -> list[bytes | None]:
         arguments = [argument for record in records for argument in self._encoded(record)]
-        others: list[Any] = await self._called(self._begin_script, records, arguments)
+        others: list[Any] = await self._called(self._begin_script, _keys(records), arguments)
         found: list[bytes | None] = [None] * len(records)
         for number, body in zip(others[0::2], others[1::2], strict=True):
             found[number - 1] = body
         return found
 
-    async def _called(self, script: AsyncScript, records: list[Record], arguments: list[bytes | int]) -> Any:
+    async def _called(self, script: AsyncScript, keys: list[str], arguments: Sequence[bytes | str | int]) -> Any:
         try:
-            return await script(keys=[record_key(record.task_id) for record in records], args=arguments)
+            return await script(keys=keys, args=arguments)
         except (RedisError, OSError) as error:
             raise RecordsUnavailable from error
 
@@ -202,6 +222,10 @@ class Records:
             return self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
+
+
+def _keys(records: list[Record]) -> list[str]:
+    return [record_key(record.task_id) for record in records]
 
 
 def _script(redis: Redis, name: str) -> AsyncScript:

@@ -1,42 +1,37 @@
 """Celery's Redis result backend, for tasks that run on an event loop: what ends together is stored together.
 
 Inside a trace on the pool's loop a result is stored by a thread while the loop goes on, in one round trip with all that
-came in meanwhile; anywhere else as Celery does it. Keys, values, expiry, notifications, retries and the rule that a
-SUCCESS stays are Celery's, so every reader works as before.
+came in meanwhile; anywhere else as Celery does it. What was stored with its record (`result_copies.py`) is left alone.
+Keys, values, expiry, notifications, retries and the rule that a SUCCESS stays are Celery's, so every reader works as
+before.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
 from importlib import resources
 from typing import Any
 
-import msgspec
 from celery import states
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.exceptions import BackendError
 from celery.utils.log import get_logger
 from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import JSONEncoder
 from redis.exceptions import RedisError
 
 from tasks.batching import Batches
 from tasks.pool import await_, in_trace
-
-MOST_BYTES = 1 << 20
-"""A larger result goes alone, so that no other has to wait for it or fails with it."""
+from tasks.result_copies import MOST_BYTES, Stored, is_stored
 
 log = get_logger(__name__)
 
-
-class Stored(msgspec.Struct, frozen=True):
-    """One result as it goes to Redis."""
-
-    key: str
-    body: str | bytes
-    expires_seconds: int
+_encode_json = JSONEncoder().encode
+"""As Celery encodes, which makes itself an encoder for each result."""
 
 
 _Stock: Any = RedisBackend  # most of what is leaned on here is not in the type stubs
@@ -61,17 +56,32 @@ class StoredTogether(_Stock):  # type: ignore[misc]
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **more: Any
     ) -> Any:
+        if is_stored(request):
+            return result
         if not in_trace():
             return super()._store_result(task_id, result, state, traceback, request=request, **more)
+        stored = self.prepared(task_id, result, request, state, traceback)
+        if len(stored.body) > MOST_BYTES:
+            await_(asyncio.to_thread(super()._store_result, task_id, result, state, traceback, request=request))
+        else:
+            await_(self._batches.ask(stored))
+        return result
+
+    def prepared(
+        self, task_id: str, result: Any, request: Any, state: str = states.SUCCESS, traceback: Any = None
+    ) -> Stored:
+        """A result as Celery would store it."""
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
         meta["task_id"] = bytes_to_str(task_id)
-        key, body = self.get_key_for_task(task_id), self.encode(meta)
-        if len(body) > MOST_BYTES:
-            await_(asyncio.to_thread(super()._store_result, task_id, result, state, traceback, request=request))
-            return result
         expires_seconds = self.failure_expires if state == states.FAILURE else self.expires
-        await_(self._batches.ask(Stored(key, body, expires_seconds or 0)))
-        return result
+        return Stored(self.get_key_for_task(task_id), self._encoded(meta), expires_seconds or 0)
+
+    def _encoded(self, meta: dict[str, Any]) -> str | bytes:
+        if self.serializer == "json" and not self.compression:
+            with contextlib.suppress(TypeError):  # Celery has an error of its own for what cannot be encoded
+                return _encode_json(meta)
+        body: str | bytes = self.encode(meta)
+        return body
 
     def _get_result_meta(self, result: Any, state: str, traceback: Any, request: Any, **more: Any) -> Any:
         if self._is_extended or request is None or state not in self.READY_STATES:

@@ -122,9 +122,7 @@ async def _begin(parts: Parts, actor: Actor, delivery: Delivery, arguments: dict
     return await RecordLedger.begin(parts, sent, arguments, delivery.context)
 
 
-async def _run(
-    parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, Any], copy: ResultCopy | None
-) -> Any:
+async def _run(parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, Any], copy: ResultCopy | None) -> Any:
     record = ledger.record
     job = Job(parts, task_id=record.task_id, owner=record.owner, attempt=record.attempt)
     try:

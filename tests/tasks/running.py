@@ -17,6 +17,7 @@ from tasks.errors import DiskFull, InvalidArguments, InvalidCID
 from tasks.job import Job
 from tasks.parts import Parts
 from tasks.records import Record
+from tasks.result_copies import ResultCopy
 from tasks.retries import RetryPolicy
 from tasks.runner import Delivery, perform
 
@@ -30,11 +31,13 @@ def make_actor(body: Any, *, durable: bool = True, retries: RetryPolicy = POLICY
     return Actor(body, queue="upload", durable=durable, retries=retries, keep_result=keep_result)
 
 
-async def run(parts: Parts, actor: Actor, task_id: str, attempt: int = 0, **arguments: Any) -> Any:
+async def run(
+    parts: Parts, actor: Actor, task_id: str, attempt: int = 0, copy: ResultCopy | None = None, **arguments: Any
+) -> Any:
     """One delivery, under a deadline."""
     delivery = Delivery(task_id=task_id, attempt=attempt, context={"owner_id": "ann", "request_id": "r"})
     async with asyncio.timeout(20):
-        return await perform(parts, actor, delivery, arguments)
+        return await perform(parts, actor, delivery, arguments, copy)
 
 
 async def accept(parts: Parts, row: TaskRow) -> str:

@@ -16,7 +16,7 @@ from celery.app.task import Context
 from celery.backends.redis import RedisBackend
 from redis import Redis
 
-from tasks.results import MOST_BYTES, Stored
+from tasks.result_copies import MOST_BYTES, Stored
 from tests.real_valkey import RealValkey
 from tests.tasks import results_app
 from tests.tasks.results_app import FAILURE_SECONDS, PREFIX, SUCCESS_SECONDS
