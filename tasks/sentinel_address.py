@@ -112,8 +112,8 @@ class SentinelOptions(UserDict[str, Any]):
 
 def _options(query: str, known: set[str]) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - known):
-        raise ValueError(f"it has no option {unknown[0]!r}, only {', '.join(sorted(known))}")
+    if options.keys() - known:  # it may be the rest of a password with an unencoded &, so it is not named
+        raise ValueError(f"behind its ? may be no more than {', '.join(sorted(known))}")
     return options
 
 
