@@ -51,7 +51,8 @@ class Channel(QueuesChannel):
         **kwargs: Any,
     ) -> str:
         """Starts to consume from the queue."""
-        self._attach()
+        if not no_ack:  # who only listens, as for replies and events, holds nothing and needs no keeper
+            self._attach()
         (self._no_ack_queues.add if no_ack else self._no_ack_queues.discard)(queue)
         consumed: str = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         if callback is not None and queue not in self.active_fanout_queues:
@@ -62,11 +63,12 @@ class Channel(QueuesChannel):
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """One message, or None."""
-        self._attach()
-        client, source = self.plain_client, Source(queue, no_ack)
-        claimed = scripts.claim(client, self.names, [source], 1)
+        if not no_ack:
+            self._attach()
+        client, source, lease_seconds = self.plain_client, Source(queue, no_ack), self.options.lease_seconds
+        claimed = scripts.claim(client, self.names, [source], 1, lease_seconds)
         while not claimed.messages and claimed.wait_milliseconds == 0:  # the one it took was malformed, or not due
-            claimed = scripts.claim(client, self.names, [source], 1)
+            claimed = scripts.claim(client, self.names, [source], 1, lease_seconds)
         with self.conn_or_acquire() as prefixing:
             self._maybe_update_queues_expire(prefixing, queue)
         if not claimed.messages:

@@ -9,10 +9,15 @@ from redis import Redis
 from redis.exceptions import ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from tasks.transport.options import Options
+
 if TYPE_CHECKING:
     from tasks.transport.queues import QueuesChannel
 
 logger = get_logger(__name__)
+
+LEAST_SILENCE_SECONDS = 1.0
+"""How long a keeper waits for an answer at least, however short its lease: a busy server may need that long."""
 
 
 class ClusterRefused(Exception):
@@ -62,8 +67,16 @@ def is_of_cluster(error: Exception) -> bool:
 
 
 def keeper_client(channel: QueuesChannel) -> Redis:
-    """A client of the keeper's own, which does not close with the channel."""
-    return Redis(connection_pool=channel.own_pool())
+    """A client of the keeper's own, which does not close with the channel.
+
+    It gives up on a silent server early enough to connect anew, and renew, long before a lease has run out.
+    """
+    pool = channel.own_pool()
+    most_seconds = max(Options.read(channel.connection.options).lease_seconds / 4, LEAST_SILENCE_SECONDS)
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        if pool.connection_kwargs.get(name):
+            pool.connection_kwargs[name] = min(pool.connection_kwargs[name], most_seconds)
+    return Redis(connection_pool=pool)
 
 
 def _check(client: Any) -> None:

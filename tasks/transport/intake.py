@@ -75,7 +75,8 @@ class Intake:
         self._asked = Asked(sources, want, acks, now + channel.options.silence_seconds)
         share = None if channel.shares_evenly else want
         try:
-            connection.send_command(*CLAIM.command(*claim_words(channel.names, sources, want, acks, share)))
+            words = claim_words(channel.names, sources, want, channel.options.lease_seconds, acks, share)
+            connection.send_command(*CLAIM.command(*words))
         except BaseException:
             self._unanswered()
             raise

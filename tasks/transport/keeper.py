@@ -136,10 +136,11 @@ class Keeper:
         while self._is_needed():
             self._wait(beat_at, pause_seconds)
             try:
-                self.flush()
-                if time.monotonic() >= beat_at:
+                if is_beat := time.monotonic() >= beat_at:  # after an error, renewing comes before all else
                     beat_at = time.monotonic() + self.options.lease_seconds / 4
                     self._renew()
+                self.flush()
+                if is_beat:
                     self._restore()
                 pause_seconds = self._went_well()
             except ERRORS as error:
@@ -174,7 +175,7 @@ class Keeper:
         held = list(self._held)
         if silent or not held:
             return
-        renewed = scripts.beat(self._client, self.names, held)
+        renewed = scripts.beat(self._client, self.names, held, self.options.lease_seconds)
         if renewed < len(held):
             logger.debug("transport: %d of %d leases were not ours any more", len(held) - renewed, len(held))
 

@@ -29,6 +29,16 @@ class Names:
         """Sorted set of what is held: tag -> when its lease was last renewed, in seconds since 1970."""
         return self.prefix + self.unacked_index_key
 
+    @property
+    def leases(self) -> str:
+        """Sorted set of what our workers hold: tag -> when its lease runs out, in seconds since 1970."""
+        return f"{self.prefix}{self.unacked_key}_leases"
+
+    @property
+    def watch(self) -> str:
+        """Hash: when somebody last asked for what dead holders left, and until when that must wait."""
+        return f"{self.prefix}{self.unacked_key}_watch"
+
     def ready(self, queue: str, step: int) -> str:
         """List of the messages of this priority step that wait for a worker."""
         return f"{self.prefix}{queue}{self.separator}{step}" if step else self.prefix + queue
@@ -46,8 +56,8 @@ class Names:
         return [self.delayed(queue), self.malformed(queue), *(self.ready(queue, step) for step in self.steps)]
 
     def held(self) -> list[str]:
-        """The two keys of what is held."""
-        return [self.unacked, self.unacked_index]
+        """The three keys of what is held."""
+        return [self.unacked, self.unacked_index, self.leases]
 
     def for_lists(self) -> Sequence[str | int]:
         """What a script needs to name the list of a message by itself."""

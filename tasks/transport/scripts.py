@@ -86,7 +86,12 @@ class Claimed(NamedTuple):
 
 
 def claim_words(
-    names: Names, sources: Sequence[Source], want: int, acks: Collection[str] = (), share: int | None = None
+    names: Names,
+    sources: Sequence[Source],
+    want: int,
+    lease_seconds: float,
+    acks: Collection[str] = (),
+    share: int | None = None,
 ) -> tuple[list[str], list[Word]]:
     """Keys and arguments of a claim of `want` messages. `share` is the most one queue gives in its turn."""
     keys = names.held()
@@ -94,7 +99,8 @@ def claim_words(
         keys += names.of_queue(source.queue)
     share = share or max(1, -(-want // max(1, len(sources))))
     flags = [("-" if source.no_ack else "+") + source.queue for source in sources]
-    return keys, [want, share, min(want, MOST_DUE), len(names.steps), *names.steps, *flags, *acks]
+    numbers: list[Word] = [want, share, min(want, MOST_DUE), lease_seconds]
+    return keys, [*numbers, len(names.steps), *names.steps, *flags, *acks]
 
 
 def read_claim(reply: Sequence[Any], sources: Sequence[Source]) -> Claimed:
@@ -109,11 +115,12 @@ def claim(
     names: Names,
     sources: Sequence[Source],
     want: int,
+    lease_seconds: float,
     acks: Collection[str] = (),
     share: int | None = None,
 ) -> Claimed:
-    """Takes up to `want` messages, and acknowledges `acks` first."""
-    return read_claim(CLAIM.run(client, *claim_words(names, sources, want, acks, share)), sources)
+    """Takes up to `want` messages, each for as long as the lease, and acknowledges `acks` first."""
+    return read_claim(CLAIM.run(client, *claim_words(names, sources, want, lease_seconds, acks, share)), sources)
 
 
 def settle(client: Redis, names: Names, tags: Collection[str]) -> int:
@@ -121,20 +128,22 @@ def settle(client: Redis, names: Names, tags: Collection[str]) -> int:
     return sum(int(SETTLE.run(client, names.held(), some)) for some in _at_once(tags))
 
 
-def beat(client: Redis, names: Names, tags: Collection[str]) -> int:
-    """Renews the lease of held messages; returns how many still are."""
-    return sum(int(BEAT.run(client, [names.unacked_index], some)) for some in _at_once(tags))
+def beat(client: Redis, names: Names, tags: Collection[str], lease_seconds: float) -> int:
+    """Renews the leases of held messages, from now on for as long as this; returns how many still are held."""
+    keys = [names.unacked_index, names.leases]
+    return sum(int(BEAT.run(client, keys, [lease_seconds, *some])) for some in _at_once(tags))
 
 
 def restore(client: Redis, names: Names, lease_seconds: float, limit: int = TAGS_AT_ONCE) -> int:
-    """Gives back everything whose lease has run out; returns how many messages that were."""
+    """Gives back everything whose lease has run out; returns how many messages that were.
+
+    The lease given is the caller's, who asks four times as often: by it the server finds out that nobody could ask.
+    """
+    keys, words = [*names.held(), names.watch], [lease_seconds, limit, *names.for_lists(), *names.steps]
     restored: int = 0
-    skip = 0
     while True:
-        words = [lease_seconds, skip, limit, *names.for_lists(), *names.steps]
-        looked_at, given = RESTORE.run(client, names.held(), words)
+        looked_at, given = RESTORE.run(client, keys, words)
         restored += given
-        skip += looked_at - given
         if looked_at < limit:
             return restored
 

@@ -160,11 +160,11 @@ async def send(setup: Setup, numbers: Iterable[int], gate: str = "", **options: 
 
 async def nothing_left(server: Server, prefix: str = "") -> None:
     """Waits until no message is queued, delayed, held or parked any more."""
-    kept = tuple(prefix + name for name in (*QUEUES, "unacked"))
+    kept, watch = tuple(prefix + name for name in (*QUEUES, "unacked")), prefix + "unacked_watch"
 
     def is_empty() -> bool:
         names: Any = server.client().keys()
-        left = [name for name in names if name.startswith(kept)]
+        left = [name for name in names if name.startswith(kept) and name != watch]
         assert not left, f"there is something in {left}"
         return True
 

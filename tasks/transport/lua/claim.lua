@@ -1,8 +1,9 @@
 -- Takes up to `want` messages from the queues and writes down, in the same step, that they are held.
 --
--- KEYS  unacked, unacked_index, then for each queue: <queue>.delayed, <queue>.malformed, its list for each priority step
--- ARGV  want, share (the most of one queue at a time), most due messages to move per queue, number of steps, the steps,
---       for each queue '+name' (held until acknowledged) or '-name' (not), then the tags to acknowledge
+-- KEYS  unacked, unacked_index, unacked_leases, then for each queue: <queue>.delayed, <queue>.malformed, its list for each
+--       priority step
+-- ARGV  want, share (the most of one queue at a time), most due messages to move per queue, lease in seconds, number of
+--       steps, the steps, for each queue '+name' (held until acknowledged) or '-name' (not), then the tags to acknowledge
 -- Returns {milliseconds, parked, delayed, queue number, raw, queue number, raw, …}: `milliseconds` until the next delayed
 --       message is due, 0 when there may be more at once, -1 when there is nothing to wait for; how many messages were
 --       parked as malformed, and how many were found not to be due.
@@ -14,26 +15,28 @@
 --   are empty, are part of it too: whatever is written to one of those keys from then on is announced to a tracking client.
 -- The first write frees memory (HDEL, ZREM, RPOP), so that a full server runs the rest: acknowledging must go on there.
 
-local want, share, most_due, step_count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local want, share, most_due = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local lease, step_count = tonumber(ARGV[4]), tonumber(ARGV[5])
 local per_queue = step_count + 2
-local queue_count = (#KEYS - 2) / per_queue
+local queue_count = (#KEYS - 3) / per_queue
 local steps = {}
-for i = 1, step_count do steps[i] = tonumber(ARGV[4 + i]) end
-local names_at = 4 + step_count
+for i = 1, step_count do steps[i] = tonumber(ARGV[5 + i]) end
+local names_at = 5 + step_count
 local first_tag = names_at + queue_count + 1
 
 for from = first_tag, #ARGV, 1000 do
   local to = math.min(from + 999, #ARGV)
   redis.call('HDEL', KEYS[1], unpack(ARGV, from, to))
   redis.call('ZREM', KEYS[2], unpack(ARGV, from, to))
+  redis.call('ZREM', KEYS[3], unpack(ARGV, from, to))
 end
 
 local now = server_seconds()
-local now_score = score(now)
+local now_score, lease_end = score(now), score(now + lease)
 local out = {0, 0, 0}
 
 local function key_at(queue, number)
-  return KEYS[2 + (queue - 1) * per_queue + number]
+  return KEYS[3 + (queue - 1) * per_queue + number]
 end
 
 local function move_due(queue)
@@ -52,7 +55,7 @@ local function move_due(queue)
   end
 end
 
-local entries, scores, tails = {}, {}, {}
+local entries, scores, leases, tails = {}, {}, {}, {}
 for queue = 1, queue_count do tails[queue] = tail_of(string.sub(ARGV[names_at + queue], 2)) end
 
 local function take(queue, raw)
@@ -78,6 +81,8 @@ local function take(queue, raw)
     entries[#entries + 1] = '[' .. raw .. tails[queue]
     scores[#scores + 1] = now_score
     scores[#scores + 1] = tag
+    leases[#leases + 1] = lease_end
+    leases[#leases + 1] = tag
   end
   out[#out + 1] = queue
   out[#out + 1] = raw
@@ -104,6 +109,7 @@ for i = 1, step_count do take_level(2 + i) end
 if #entries > 0 then
   redis.call('HSET', KEYS[1], unpack(entries))
   redis.call('ZADD', KEYS[2], unpack(scores))
+  redis.call('ZADD', KEYS[3], unpack(leases))
 end
 if want <= 0 then return out end
 

@@ -1,6 +1,6 @@
 -- Gives held messages back to their queues, at their holder's wish.
 --
--- KEYS  unacked, unacked_index
+-- KEYS  unacked, unacked_index, unacked_leases
 -- ARGV  'front' or 'back' of the queue, key prefix, separator, number of steps, the priority steps, then the tags
 -- Returns how many of them were still held and went back.
 --
@@ -24,6 +24,7 @@ for i = first, last, by do
     local step = steps[step_at(message, steps)]
     redis.call('HDEL', KEYS[1], tag)
     redis.call('ZREM', KEYS[2], tag)
+    redis.call('ZREM', KEYS[3], tag)
     redis.call(push, prefix .. queue .. (step == 0 and '' or separator .. step), marked_redelivered(raw, message))
     given = given + 1
   end

@@ -49,7 +49,8 @@ end
 
 -- The raw text and the queue of an entry of ours, also if the text is no message; nothing for that of a stock worker.
 local function inside(entry)
-  return string.match(entry, '^%[(.*),"","([^"]*)"%]$')
+  local raw, queue = string.match(entry, '^%[(.*),"",(".*")%]$')
+  if raw then return raw, cjson.decode('[' .. queue .. ']')[1] end
 end
 
 -- The position of the message's priority among the steps, which rise; as kombu's bisect.

@@ -1,6 +1,6 @@
 -- Puts a held message aside that its holder can't read.
 --
--- KEYS  unacked, unacked_index, <queue>.malformed
+-- KEYS  unacked, unacked_index, unacked_leases, <queue>.malformed
 -- ARGV  the tag
 -- Returns 1, or 0 if it is not held any more.
 --
@@ -10,6 +10,7 @@
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
 if not entry then return 0 end
-redis.call('LPUSH', KEYS[3], inside(entry) or entry)
+redis.call('LPUSH', KEYS[4], inside(entry) or entry)
 return 1

@@ -23,6 +23,7 @@ QUEUE = "waiting"
 SOURCES = [scripts.Source(QUEUE)]
 NAMES = Names()
 CLAIMED = 200
+LEASE_SECONDS = 10.0
 """How many messages a claim of a busy worker takes."""
 
 MOST = 1.3
@@ -104,7 +105,7 @@ def _in_turns(crowd: Crowd, few: Redis, many: Redis, message: bytes, count: int,
 def _claim(redis: Redis, acks: list[str]) -> tuple[float, list[str]]:
     """The server's µs for one claim, and the tags of what it gave."""
     before = _spent_us(redis)
-    claimed = scripts.claim(redis, NAMES, SOURCES, CLAIMED, acks)
+    claimed = scripts.claim(redis, NAMES, SOURCES, CLAIMED, LEASE_SECONDS, acks)
     spent = _spent_us(redis) - before
     assert len(claimed.messages) == CLAIMED, f"{len(claimed.messages)} of {CLAIMED} messages came"
     return spent, [json.loads(raw)["properties"]["delivery_tag"] for _, raw in claimed.messages]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +84,14 @@ class Broker:
             together.hset(self.names.unacked, message.tag, json.dumps([json.loads(raw), "", message.queue]))
             together.execute()
 
+    def stock_settle(self, tags: Collection[str]) -> None:
+        """As kombu does: from the two keys it knows."""
+        with self.redis.pipeline() as together:
+            for tag in tags:
+                together.zrem(self.names.unacked_index, tag)
+                together.hdel(self.names.unacked, tag)
+            together.execute()
+
     def stock_restore(self, older_than: float) -> None:
         """As kombu does with what is past its time-out, whoever held it."""
         tags: Any = self.redis.zrangebyscore(self.names.unacked_index, "-inf", older_than)
@@ -112,17 +120,19 @@ class Broker:
         found: Any = self.redis.eval(SEE, len(wanted), *wanted)
         values = {key: [word.decode() for word in words] for key, words in zip(wanted, found[:-1], strict=True)}
         self._check_keys({key.decode() for key in found[-1]})
-        held, scores = (_pairs(values[key]) for key in self.names.held())
+        held, scores, leases = (_pairs(values[key]) for key in self.names.held())
         return Seen(
             ready={key: values[name][::-1] for key, name in lists.items()},
             delayed={queue: _scores(_pairs(values[self.names.delayed(queue)])) for queue in QUEUES},
             malformed={queue: values[self.names.malformed(queue)] for queue in QUEUES},
             held={tag: _inside(entry) for tag, entry in held.items()},
             scores=_scores(scores),
+            leases=_scores(leases),
         )
 
     def _check_keys(self, keys: set[str]) -> None:
-        known = {key for queue in QUEUES for key in self.names.of_queue(queue)} | {*self.names.held(), CLOCK}
+        known = {key for queue in QUEUES for key in self.names.of_queue(queue)} | {*self.names.held()}
+        known |= {self.names.watch, CLOCK}
         assert keys <= known, f"nobody knows of {keys - known}"
 
 

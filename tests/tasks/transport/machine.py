@@ -22,9 +22,12 @@ from tests.tasks.transport.messages_of_all_sorts import (
     spellings,
     tag_of,
 )
-from tests.tasks.transport.model import LEASE_SECONDS, STOCK_TIMEOUT_SECONDS, Model
+from tests.tasks.transport.model import STOCK_TIMEOUT_SECONDS, Model
 
-WORKERS = ("ann", "bob")
+LEASES_SECONDS = {"ann": 8, "bob": 12}
+WORKERS = tuple(LEASES_SECONDS)
+WATCHERS_SECONDS = (8, 12, 4, 40)
+"""The leases of those who restore: the workers', and those of others who look after the same broker."""
 STOCK = "stan"
 WORKER, QUEUE, STEP = st.sampled_from(WORKERS), st.sampled_from(QUEUES), st.sampled_from(STEPS)
 PRIORITY = st.sampled_from((0, 0, 0, 1, 5, 9))
@@ -75,9 +78,10 @@ class Harbour(RuleBasedStateMachine):
         """Acknowledgements ride along. A reply that was never heard leaves messages that nobody knows he holds."""
         sources = [Source(queue) for queue in queues[: data.draw(st.integers(1, len(queues)))]]
         acks = self._some_of(worker, data, at_least=0)
-        claimed = scripts.claim(self.redis, self.names, sources, want, acks)
+        lease_seconds = LEASES_SECONDS[worker]
+        claimed = scripts.claim(self.redis, self.names, sources, want, lease_seconds, acks)
         self.model.settle(acks)
-        messages = self.model.claim(sources, want, claimed, self.broker.see())
+        messages = self.model.claim(sources, want, lease_seconds, claimed, self.broker.see())
         if heard:
             self.believed[worker] += [message.tag for message in messages if message.is_message]
             for message in messages:
@@ -87,8 +91,8 @@ class Harbour(RuleBasedStateMachine):
     @rule(queue=QUEUE, want=st.integers(1, 3))
     def claim_without_holding(self, queue: str, want: int) -> None:
         sources = [Source(queue, no_ack=True)]
-        claimed = scripts.claim(self.redis, self.names, sources, want)
-        for message in self.model.claim(sources, want, claimed, self.broker.see()):
+        claimed = scripts.claim(self.redis, self.names, sources, want, 1)
+        for message in self.model.claim(sources, want, 1, claimed, self.broker.see()):
             if not message.is_message:
                 self.broker.put_aside(message)
 
@@ -103,8 +107,7 @@ class Harbour(RuleBasedStateMachine):
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         """Also of what was acknowledged while this was on its way."""
-        tags = [*self.believed[self._holder(data)], *map(tag_of, sorted(self.model.done)[-3:])]
-        assert scripts.beat(self.redis, self.names, tags) == self.model.renew(tags)
+        self._renew(self._holder(data), *map(tag_of, sorted(self.model.done)[-3:]))
 
     @precondition(lambda self: self.holders())
     @rule(front=st.booleans(), data=st.data())
@@ -135,11 +138,35 @@ class Harbour(RuleBasedStateMachine):
         self.broker.set_time(self.model.now)
 
     @precondition(lambda self: self.model.held)
-    @rule(seconds=st.sampled_from((0, 4, LEASE_SECONDS, LEASE_SECONDS)), limit=st.sampled_from((1, 2, 1_000)))
-    def restore(self, seconds: int, limit: int) -> None:
-        self.let_time_pass(seconds)
-        restored = scripts.restore(self.redis, self.names, LEASE_SECONDS, limit)
-        assert restored == self.model.restore(self.broker.see())
+    @rule(lease=st.sampled_from(WATCHERS_SECONDS), limit=st.sampled_from((1, 2, 1_000)))
+    def restore(self, lease: int, limit: int) -> None:
+        restored = scripts.restore(self.redis, self.names, lease, limit)
+        assert restored == self.model.restore(lease, self.broker.see())
+
+    @precondition(lambda self: self.model.held)
+    @rule(lease=st.sampled_from(WATCHERS_SECONDS), beats=st.sampled_from((1, 3, 6, 6)))
+    def watch(self, lease: int, beats: int) -> None:
+        """Time passes while somebody asks in every quarter of a lease, as each of our workers does."""
+        for _ in range(beats):
+            self.let_time_pass(lease // 4)
+            self.restore(lease, 1_000)
+
+    @precondition(lambda self: self.holders())
+    @rule(quarters=st.sampled_from((3, 4, 8)), data=st.data())
+    def live_through_an_outage(self, quarters: int, data: st.DataObject) -> None:
+        """Nobody reaches the server, and then somebody else does before this worker, which lives, renews its leases."""
+        worker = self._holder(data)
+        lease = LEASES_SECONDS[worker]
+        self._renew(worker)
+        self.let_time_pass(lease // 4)
+        self.restore(lease, 1_000)
+        self.let_time_pass(lease * quarters // 4 + 1)
+        kept = self.model.held.keys() & self.believed[worker]
+        self.restore(lease, 1_000)
+        self.let_time_pass(lease // 4)
+        self.restore(lease, 1_000)
+        assert kept <= self.model.held.keys(), "the living were robbed"
+        self._renew(worker)
 
     @precondition(lambda self: self.model.next_messages())
     @rule(data=st.data())
@@ -153,7 +180,8 @@ class Harbour(RuleBasedStateMachine):
     @rule(data=st.data())
     def stock_settle(self, data: st.DataObject) -> None:
         tags = self._some_of(STOCK, data)
-        assert scripts.settle(self.redis, self.names, tags) == self.model.settle(tags)
+        self.broker.stock_settle(tags)
+        self.model.stock_settle(tags)
 
     @precondition(lambda self: self.model.held)
     @rule()
@@ -180,6 +208,10 @@ class Harbour(RuleBasedStateMachine):
 
     def _park(self, queue: str, tag: str) -> None:
         assert scripts.park(self.redis, self.names, queue, tag) == self.model.park(tag)
+
+    def _renew(self, worker: str, *others: str) -> None:
+        tags, lease_seconds = [*self.believed[worker], *others], LEASES_SECONDS[worker]
+        assert scripts.beat(self.redis, self.names, tags, lease_seconds) == self.model.renew(tags, lease_seconds)
 
     def _publish(self, message: Message) -> None:
         self.broker.publish(message)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from tasks.transport.scripts import Claimed, Source
 from tests.tasks.transport.messages_of_all_sorts import QUEUES, STEPS, Message
 
-LEASE_SECONDS = 10
 STOCK_TIMEOUT_SECONDS = 25
 SCORE_SECONDS = 0.00001
 """How precisely a score tells a time."""
@@ -27,6 +26,7 @@ class Seen(NamedTuple):
     malformed: dict[str, list[str]]
     held: dict[str, str]
     scores: dict[str, float]
+    leases: dict[str, float]
 
     def order_aside(self, raw: str) -> int:
         """How far from the front of what is put aside this stands."""
@@ -44,7 +44,7 @@ class Held:
 
 @dataclass
 class Model:
-    """The places. `now` is the server's time."""
+    """The places. `now` is the server's time. `leases` says when they run out; a stock worker leaves some behind."""
 
     now: float
     ready: dict[tuple[str, int], list[Message]] = field(
@@ -53,6 +53,9 @@ class Model:
     delayed: dict[str, list[Message]] = field(default_factory=lambda: {queue: [] for queue in QUEUES})
     malformed: dict[str, list[Message]] = field(default_factory=lambda: {queue: [] for queue in QUEUES})
     held: dict[str, Held] = field(default_factory=dict)
+    leases: dict[str, float] = field(default_factory=dict)
+    asked_at: float | None = None
+    restores_wait_until: float = 0.0
     done: set[int] = field(default_factory=set)
 
     def count(self) -> int:
@@ -68,7 +71,9 @@ class Model:
         """It waits until it is due."""
         self.delayed[message.queue].append(message)
 
-    def claim(self, sources: Sequence[Source], want: int, claimed: Claimed, seen: Seen) -> list[Message]:
+    def claim(
+        self, sources: Sequence[Source], want: int, lease_seconds: float, claimed: Claimed, seen: Seen
+    ) -> list[Message]:
         """Checks what a claim gave, acknowledgements apart; `seen` is the server afterwards. Returns what it gave."""
         for source in sources:
             self._move_due(source.queue, want)
@@ -81,6 +86,7 @@ class Model:
         for message in [message for some in given.values() for message in some]:
             if message.queue in kept:
                 self.held[message.tag] = Held(message, self.now)
+                self.leases[message.tag] = self.now + lease_seconds
             elif message.is_message:
                 self.done.add(message.number)
             else:
@@ -89,13 +95,22 @@ class Model:
 
     def settle(self, tags: Collection[str]) -> int:
         """What is held under these tags is done; what is not held stays where it is."""
+        for tag in tags:
+            self.leases.pop(tag, None)
         return sum(self._finish(tag) for tag in tags)
 
-    def renew(self, tags: Collection[str]) -> int:
+    def stock_settle(self, tags: Collection[str]) -> None:
+        """A stock worker is done with these, and knows nothing of leases."""
+        for tag in tags:
+            self._finish(tag)
+
+    def renew(self, tags: Collection[str], lease_seconds: float) -> int:
         """The leases of what is held start anew."""
-        renewed = [self.held[tag] for tag in tags if tag in self.held]
-        for held in renewed:
-            held.renewed_at = self.now
+        renewed = [tag for tag in tags if tag in self.held]
+        for tag in renewed:
+            self.held[tag].renewed_at = self.now
+            if tag in self.leases:
+                self.leases[tag] = self.now + lease_seconds
         return len(renewed)
 
     def give_back(self, tags: Sequence[str], *, front: bool) -> int:
@@ -103,14 +118,20 @@ class Model:
         going = [tag for tag in tags if tag in self.held and not self.held[tag].stock]
         for tag in reversed(going) if front else going:
             message = self.held.pop(tag).message
+            self.leases.pop(tag, None)
             message.redelivered = True
             ready = self.ready[message.queue, message.step]
             ready.insert(0 if front else len(ready), message)
         return len(going)
 
-    def restore(self, seen: Seen) -> int:
-        """What nobody renewed is in front of its list, in whatever order, and has one loss more."""
-        expired = [held for held in self.held.values() if not held.stock and self._age(held) >= LEASE_SECONDS]
+    def restore(self, lease_seconds: float, seen: Seen) -> int:
+        """What its holder did not renew is in front of its list, in whatever order, and has one loss more."""
+        if self._must_wait(lease_seconds):
+            return 0
+        over = [tag for tag, end in self.leases.items() if end <= self.now]
+        for tag in over:
+            del self.leases[tag]
+        expired = [held for tag in over if (held := self.held.get(tag)) and not held.stock]
         for held in expired:
             held.message.losses += 1
         self._return([held for held in expired if held.message.is_message], seen, front=True)
@@ -136,6 +157,7 @@ class Model:
 
     def park(self, tag: str) -> bool:
         """What its holder can't read is put aside."""
+        self.leases.pop(tag, None)
         if tag not in self.held or self.held[tag].stock:
             return False
         message = self.held.pop(tag).message
@@ -152,6 +174,7 @@ class Model:
             self._check_list(self.malformed[queue], seen.malformed[queue], f"malformed {queue}")
             self._check_delayed(self.delayed[queue], dict(seen.delayed[queue]))
         assert seen.held.keys() == seen.scores.keys() == self.held.keys(), "held"
+        assert seen.leases == self.leases, "leases"
         for tag, held in self.held.items():
             assert seen.scores[tag] == held.renewed_at, f"{tag} was renewed at another time"
             assert held.stock or held.message.looks_right(seen.held[tag]), f"{tag} is held as {seen.held[tag]}"
@@ -242,6 +265,13 @@ class Model:
         if held:
             self.done.add(held.message.number)
         return held is not None
+
+    def _must_wait(self, lease_seconds: float) -> bool:
+        """Whether nobody asked for so long that the living may not have been able to renew what has run out."""
+        asked_at, self.asked_at = self.asked_at, self.now
+        if asked_at is None or self.now - asked_at > lease_seconds * 3 / 4:
+            self.restores_wait_until = self.now + lease_seconds / 2
+        return self.now < self.restores_wait_until
 
     def _age(self, held: Held) -> float:
         return self.now - held.renewed_at

@@ -56,7 +56,7 @@ async def test_what_a_stock_worker_left_is_restored_as_kombu_does_it(
 
 def test_a_stock_worker_can_restore_what_ours_left(redis_url: str, redis: Redis) -> None:
     redis.lpush("q\x06\x163", raw_message("t1", priority=4))
-    scripts.claim(redis, Names(), [Source("q")], 1)
+    scripts.claim(redis, Names(), [Source("q")], 1, 60)
     redis.zadd("unacked_index", {"t1": time.time() - 60})
     with connected(redis_url, lossless=False, visibility_timeout=1) as connection:
         channel: Any = connection.channel()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tasks.transport.names import Names
 from tests.tasks.transport.consuming import taking
 from tests.tasks.transport.publishers import connected
 from tests.tasks.transport.wire import raw_message
@@ -39,7 +40,7 @@ async def test_messages_come_in_order_and_are_gone_once_acknowledged(redis_url: 
         assert redis.hlen("unacked") == 5
         for message in consumer.messages:
             message.ack()
-        await eventually(lambda: not redis.exists("unacked", "unacked_index"))
+        await eventually(lambda: not redis.exists(*Names().held()))
 
 
 def test_no_more_is_taken_than_there_is_room_for(redis_url: str, redis: Redis) -> None:
@@ -117,7 +118,7 @@ async def test_a_message_that_only_python_cannot_read_is_put_aside(
         consumer.messages[0].ack()
         assert redis.llen("q.malformed") == 1
         assert "q.malformed" in caplog.text
-        await eventually(lambda: not redis.exists("unacked", "unacked_index"))
+        await eventually(lambda: not redis.exists(*Names().held()))
 
 
 async def test_a_rejected_message_goes_to_the_back_of_its_queue_or_is_dropped(redis_url: str, redis: Redis) -> None:
@@ -164,7 +165,7 @@ async def test_one_message_can_be_asked_for(redis_url: str, redis: Redis) -> Non
         assert channel.basic_get("q") is None
         assert redis.hkeys("unacked") == [b"t1"]
         first.ack()
-        await eventually(lambda: not redis.exists("unacked", "unacked_index"))
+        await eventually(lambda: not redis.exists(*Names().held()))
     assert (redis.llen("q.malformed"), redis.zcard("q.delayed")) == (1, 1)
 
 
@@ -172,7 +173,7 @@ def test_a_consumer_that_does_not_acknowledge_holds_nothing(redis_url: str, redi
     redis.lpush("q", raw_message("t1"))
     with taking(redis_url, "q", no_ack=True) as consumer:
         consumer.drain(until=1)
-        assert not redis.exists("unacked", "unacked_index")
+        assert not redis.exists(*Names().held())
 
 
 def test_a_queues_size_and_its_purging_include_what_is_delayed(redis_url: str, redis: Redis) -> None:

@@ -38,7 +38,7 @@ def keep(redis_url: str) -> Iterator[Callable[[str], Keeper]]:
     def make(tag: str) -> Keeper:
         client = Redis.from_url(redis_url)
         client.lpush("q", raw_message(tag))
-        scripts.claim(client, NAMES, [Source("q")], 1)
+        scripts.claim(client, NAMES, [Source("q")], 1, LEASE_SECONDS)
         keeper = Keeper(NAMES, OPTIONS, lambda: Redis.from_url(redis_url))
         keeper.hold([tag])
         keeper.attach()
@@ -71,12 +71,12 @@ async def test_a_lease_is_renewed_four_times_as_often_as_it_must_be(
 
 async def test_acknowledgements_are_sent_without_a_claim(redis: Redis, keep: Callable[[str], Keeper]) -> None:
     keep("t1").ack("t1")
-    await eventually(lambda: not redis.exists("unacked", "unacked_index"), LEASE_SECONDS)
+    await eventually(lambda: not redis.exists(*NAMES.held()), LEASE_SECONDS)
 
 
 async def test_what_a_dead_holder_left_goes_back_with_a_loss(redis: Redis, keep: Callable[[str], Keeper]) -> None:
     redis.lpush("q", raw_message("orphan"))
-    scripts.claim(redis, NAMES, [Source("q")], 1)
+    scripts.claim(redis, NAMES, [Source("q")], 1, LEASE_SECONDS)
     keep("t1")
     await eventually(lambda: redis.llen("q") == 1, LEASE_SECONDS * 1.25 + 1)
     assert headers_of(redis.lrange("q", 0, 0)[0])["x-losses"] == 1
@@ -116,7 +116,7 @@ async def test_nothing_is_forgotten_while_the_server_takes_no_writes(
 ) -> None:
     caplog.set_level("INFO")
     own_redis.lpush("q", raw_message("t1"), raw_message("t2"))
-    scripts.claim(own_redis, NAMES, [Source("q")], 2)
+    scripts.claim(own_redis, NAMES, [Source("q")], 2, LEASE_SECONDS)
     own_redis.replicaof("127.0.0.1", "1")
     keeper = Keeper(NAMES, OPTIONS, lambda: Redis.from_url(own_valkey.url()))
     keeper.attach()
@@ -149,7 +149,7 @@ async def test_what_runs_stays_held_when_its_channel_closes_and_is_acknowledged_
         ages_of(redis, "runs", 5)
         assert redis.hkeys("unacked") == [b"runs"]
         consumer.messages[0].ack()
-        await eventually(lambda: not redis.exists("unacked", "unacked_index"))
+        await eventually(lambda: not redis.exists(*NAMES.held()))
         assert redis.llen("q") == 1
     finally:
         running.unregister(runs)

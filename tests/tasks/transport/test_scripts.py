@@ -13,11 +13,12 @@ from redis import Redis
 
 from tasks.transport import scripts
 from tasks.transport.names import Names
-from tasks.transport.scripts import Source
+from tasks.transport.scripts import Claimed, Source
 from tests.tasks.transport.wire import headers_of, raw_message, tag_of
 
 NAMES = Names()
 Q = [Source("q")]
+LEASE_SECONDS = 10.0
 
 
 @pytest.fixture(params=["", "pre:"], ids=["bare", "prefixed"])
@@ -35,15 +36,30 @@ def later(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
+def claim(client: Redis, names: Names, sources: list[Source], want: int, **words: Any) -> Claimed:
+    return scripts.claim(client, names, sources, want, LEASE_SECONDS, **words)
+
+
+def restore(client: Redis, names: Names = NAMES, **words: Any) -> int:
+    """Restores as one of those does who have looked after the broker all the time."""
+    client.hset(names.watch, mapping={"asked": server_seconds(client), "wait_until": 0})
+    return scripts.restore(client, names, LEASE_SECONDS, **words)
+
+
+def server_seconds(client: Redis) -> float:
+    seconds, microseconds = client.time()
+    return seconds + microseconds / 1e6
+
+
 def overdue(client: Redis, names: Names = NAMES) -> None:
     """Makes every lease of the broker run out."""
-    client.zunionstore(names.unacked_index, {names.unacked_index: 0})
+    client.zunionstore(names.leases, {names.leases: 0})
 
 
 def test_a_claimed_message_is_held_in_the_same_step_as_kombu_would_hold_it(client: Redis, names: Names) -> None:
     raw = raw_message("t1")
     client.lpush(names.ready("q", 0), raw)
-    claimed = scripts.claim(client, names, Q, 10)
+    claimed = claim(client, names, Q, 10)
     assert claimed.messages == [("q", raw)]
     assert json.loads(client.hget(names.unacked, "t1") or "") == [json.loads(raw), "", "q"]
     assert client.zscore(names.unacked_index, "t1") == pytest.approx(time.time(), abs=60)
@@ -52,8 +68,8 @@ def test_a_claimed_message_is_held_in_the_same_step_as_kombu_would_hold_it(clien
 
 def test_a_claim_acknowledges_what_it_is_told_to_first(client: Redis) -> None:
     client.lpush("q", raw_message("t1"), raw_message("t2"))
-    scripts.claim(client, NAMES, Q, 1)
-    claimed = scripts.claim(client, NAMES, Q, 1, acks=["t1"])
+    claim(client, NAMES, Q, 1)
+    claimed = claim(client, NAMES, Q, 1, acks=["t1"])
     assert [tag_of(raw) for _, raw in claimed.messages] == ["t2"]
     assert client.hkeys("unacked") == [b"t2"]
     assert client.zrange("unacked_index", 0, -1) == [b"t2"]
@@ -62,29 +78,29 @@ def test_a_claim_acknowledges_what_it_is_told_to_first(client: Redis) -> None:
 def test_higher_priorities_come_first_and_within_one_the_oldest(client: Redis, names: Names) -> None:
     for number, step in enumerate([9, 0, 3, 0, 6]):
         client.lpush(names.ready("q", step), raw_message(f"{step}-{number}", priority=step))
-    claimed = scripts.claim(client, names, Q, 10)
+    claimed = claim(client, names, Q, 10)
     assert [tag_of(raw) for _, raw in claimed.messages] == ["0-1", "0-3", "3-2", "6-4", "9-0"]
 
 
 def test_queues_of_one_priority_share_what_is_wanted(client: Redis) -> None:
     for queue, count in (("busy", 100), ("calm", 3)):
         client.lpush(queue, *(raw_message(queue=queue) for _ in range(count)))
-    claimed = scripts.claim(client, NAMES, [Source("busy"), Source("calm")], 10)
+    claimed = claim(client, NAMES, [Source("busy"), Source("calm")], 10)
     taken = [queue for queue, _ in claimed.messages]
     assert (taken.count("busy"), taken.count("calm")) == (7, 3)
 
 
 def test_what_a_no_ack_consumer_takes_is_not_held(client: Redis) -> None:
     client.lpush("q", raw_message("t1"))
-    claimed = scripts.claim(client, NAMES, [Source("q", no_ack=True)], 10)
+    claimed = claim(client, NAMES, [Source("q", no_ack=True)], 10)
     assert len(claimed.messages) == 1
-    assert client.exists("unacked", "unacked_index") == 0
+    assert client.exists(*NAMES.held()) == 0
 
 
 @pytest.mark.parametrize("junk", [b"{", b"[]", b"7", b'{"properties": {}}', b'{"properties": null}', b"\xff\xfe"])
 def test_what_is_no_message_is_put_aside_and_counted(client: Redis, names: Names, junk: bytes) -> None:
     client.rpush(names.ready("q", 0), raw_message("after"), junk)
-    claimed = scripts.claim(client, names, Q, 10)
+    claimed = claim(client, names, Q, 10)
     assert [tag_of(raw) for _, raw in claimed.messages] == ["after"]
     assert claimed.parked == 1
     assert client.lrange(names.malformed("q"), 0, -1) == [junk]
@@ -93,16 +109,16 @@ def test_what_is_no_message_is_put_aside_and_counted(client: Redis, names: Names
 def test_half_a_surrogate_pair_in_a_header_is_no_reason_to_refuse_a_message(client: Redis) -> None:
     raw = raw_message("t1", argsrepr="('\ud83d', '\\ud83d')")
     client.lpush("q", raw)
-    assert scripts.claim(client, NAMES, Q, 10).messages == [("q", raw)]
+    assert claim(client, NAMES, Q, 10).messages == [("q", raw)]
     overdue(client)
-    assert scripts.restore(client, NAMES, 10) == 1
+    assert restore(client) == 1
     assert headers_of(client.lrange("q", 0, -1)[0]) == headers_of(raw) | {"x-losses": 1, "redelivered": True}
 
 
 def test_a_message_that_is_not_due_waits_in_a_set_of_its_own(client: Redis, names: Names) -> None:
     raw = raw_message("t1", eta=later(60))
     client.lpush(names.ready("q", 0), raw, raw_message("t2"))
-    claimed = scripts.claim(client, names, Q, 10)
+    claimed = claim(client, names, Q, 10)
     assert [tag_of(found) for _, found in claimed.messages] == ["t2"]
     assert claimed.delayed == 1
     assert client.zscore(names.delayed("q"), raw) == pytest.approx(time.time() + 60, abs=2)
@@ -114,23 +130,23 @@ def test_what_is_due_is_delivered_at_its_priority_the_earliest_first(client: Red
     now = time.time()
     for priority, seconds in ((9, -3), (0, -1), (0, -2), (3, -5)):
         client.zadd(names.delayed("q"), {raw_message(f"{priority}{seconds}", priority=priority): now + seconds})
-    claimed = scripts.claim(client, names, Q, 10)
+    claimed = claim(client, names, Q, 10)
     assert [tag_of(raw) for _, raw in claimed.messages] == ["0-2", "0-1", "3-5", "9-3"]
     assert client.exists(names.delayed("q")) == 0
 
 
 def test_a_claim_moves_no_more_than_so_many_due_messages_and_says_that_there_are_more(client: Redis) -> None:
     client.zadd("q.delayed", {raw_message(): 1 for _ in range(scripts.MOST_DUE + 5)})
-    claimed = scripts.claim(client, NAMES, Q, 300)
+    claimed = claim(client, NAMES, Q, 300)
     assert len(claimed.messages) == scripts.MOST_DUE
     assert claimed.wait_milliseconds == 0
-    assert len(scripts.claim(client, NAMES, Q, 300).messages) == 5
+    assert len(claim(client, NAMES, Q, 300).messages) == 5
 
 
 def test_a_claim_says_whether_there_is_anything_to_wait_for(client: Redis) -> None:
-    assert scripts.claim(client, NAMES, Q, 1).wait_milliseconds is None
+    assert claim(client, NAMES, Q, 1).wait_milliseconds is None
     client.lpush("q", raw_message())
-    assert scripts.claim(client, NAMES, Q, 1).wait_milliseconds == 0
+    assert claim(client, NAMES, Q, 1).wait_milliseconds == 0
 
 
 @pytest.mark.parametrize(
@@ -149,7 +165,7 @@ def test_a_claim_says_whether_there_is_anything_to_wait_for(client: Redis) -> No
 def test_an_eta_is_read_as_python_reads_it(client: Redis, eta: str) -> None:
     raw = raw_message(eta=eta)
     client.lpush("q", raw)
-    assert scripts.claim(client, NAMES, Q, 1).delayed == 1
+    assert claim(client, NAMES, Q, 1).delayed == 1
     meant = datetime.fromisoformat(eta)
     meant = meant if meant.tzinfo else meant.replace(tzinfo=UTC)
     assert client.zscore("q.delayed", raw) == pytest.approx(meant.timestamp(), abs=2e-5)
@@ -160,7 +176,7 @@ def test_an_eta_is_read_as_python_reads_it(client: Redis, eta: str) -> None:
 )
 def test_an_eta_nobody_can_read_does_not_hold_a_message_back(client: Redis, eta: object) -> None:
     client.lpush("q", raw_message(eta=eta))
-    assert len(scripts.claim(client, NAMES, Q, 1).messages) == 1
+    assert len(claim(client, NAMES, Q, 1).messages) == 1
 
 
 @pytest.mark.parametrize("compact", [False, True], ids=["spaced", "compact"])
@@ -169,35 +185,35 @@ def test_a_message_is_found_delayed_or_not_however_its_tag_is_found(client: Redi
     now = raw_message("now", compact=compact, argsrepr=words, eta=None)
     later_than_that = raw_message("later", compact=compact, argsrepr=words, eta="2999-01-01T00:00:00")
     client.lpush("q", now, later_than_that)
-    assert scripts.claim(client, NAMES, Q, 9).messages == [("q", now)]
+    assert claim(client, NAMES, Q, 9).messages == [("q", now)]
     assert client.zrange("q.delayed", 0, -1) == [later_than_that]
 
 
 def test_what_a_dead_holder_could_not_read_is_put_aside(client: Redis, names: Names) -> None:
     cut_off = raw_message("t1")[5:]
     client.lpush(names.ready("q", 0), cut_off)
-    assert scripts.claim(client, names, Q, 9).messages == [("q", cut_off)]
+    assert claim(client, names, Q, 9).messages == [("q", cut_off)]
     overdue(client, names)
-    assert scripts.restore(client, names, 10) == 1
+    assert restore(client, names) == 1
     assert client.lrange(names.malformed("q"), 0, -1) == [cut_off]
-    assert client.exists(names.unacked, names.unacked_index) == 0
+    assert client.exists(*names.held()) == 0
 
 
 def test_settling_is_safe_to_repeat(client: Redis, names: Names) -> None:
     client.lpush(names.ready("q", 0), raw_message("t1"))
-    scripts.claim(client, names, Q, 1)
+    claim(client, names, Q, 1)
     assert scripts.settle(client, names, ["t1", "never"]) == 1
     assert scripts.settle(client, names, ["t1", "never"]) == 0
-    assert client.exists(names.unacked, names.unacked_index) == 0
+    assert client.exists(*names.held()) == 0
 
 
 def test_only_what_is_still_held_is_renewed(client: Redis, names: Names) -> None:
     client.lpush(names.ready("q", 0), raw_message("t1"))
-    scripts.claim(client, names, Q, 1)
+    claim(client, names, Q, 1)
     overdue(client, names)
-    assert scripts.beat(client, names, ["t1", "gone"]) == 1
+    assert scripts.beat(client, names, ["t1", "gone"], LEASE_SECONDS) == 1
     assert client.zscore(names.unacked_index, "gone") is None
-    assert scripts.restore(client, names, 10) == 0
+    assert restore(client, names) == 0
 
 
 @pytest.mark.parametrize("compact", [False, True], ids=["spaced", "compact"])
@@ -208,43 +224,95 @@ def test_a_dead_holders_message_comes_back_with_one_more_loss_each_time(
     raw = raw_message("t1", priority=4, compact=compact, **headers)
     client.lpush(names.ready("q", 3), raw)
     for losses in range(1, 12):
-        scripts.claim(client, names, Q, 1)
+        claim(client, names, Q, 1)
         overdue(client, names)
-        assert scripts.restore(client, names, 10) == 1
+        assert restore(client, names) == 1
         [back] = client.lrange(names.ready("q", 3), 0, -1)
         assert headers_of(back) == headers | {"x-losses": losses, "redelivered": True}
         assert json.loads(back)["properties"]["delivery_info"]["redelivered"] is True
-    assert client.exists(names.unacked, names.unacked_index) == 0
+    assert client.exists(*names.held()) == 0
 
 
 def test_restored_messages_are_the_next_ones_in_the_order_they_were_taken(client: Redis) -> None:
     for number in range(3):
         client.lpush("q", raw_message(f"t{number}"))
-        scripts.claim(client, NAMES, Q, 1)
+        claim(client, NAMES, Q, 1)
     for number in range(3):
-        client.zadd("unacked_index", {f"t{number}": number})
+        client.zadd("unacked_leases", {f"t{number}": number})
     client.lpush("q", raw_message("new"))
-    scripts.restore(client, NAMES, 10)
-    assert [tag_of(raw) for _, raw in scripts.claim(client, NAMES, Q, 9).messages] == ["t0", "t1", "t2", "new"]
+    restore(client)
+    assert [tag_of(raw) for _, raw in claim(client, NAMES, Q, 9).messages] == ["t0", "t1", "t2", "new"]
 
 
-def test_what_stock_workers_hold_is_left_to_them_and_does_not_hide_ours(client: Redis) -> None:
+def test_what_stock_workers_hold_is_not_looked_at_however_old_it_is(client: Redis) -> None:
     for number in range(25):
         client.hset("unacked", f"s{number}", json.dumps([json.loads(raw_message(f"s{number}")), "", "q"]))
         client.zadd("unacked_index", {f"s{number}": number})
     client.lpush("q", raw_message("ours"))
-    scripts.claim(client, NAMES, Q, 1)
-    client.zadd("unacked_index", {"ours": 30})
-    assert scripts.restore(client, NAMES, 10, limit=10) == 1
+    claim(client, NAMES, Q, 1)
+    overdue(client)
+    client.config_resetstat()
+    assert restore(client, limit=10) == 1
+    assert client.info("commandstats")["cmdstat_hget"]["calls"] <= 3
     assert client.hlen("unacked") == 25
     assert [tag_of(raw) for raw in client.lrange("q", 0, -1)] == ["ours"]
 
 
+def test_more_than_one_script_restores_comes_back_in_several(client: Redis) -> None:
+    client.lpush("q", *(raw_message() for _ in range(7)))
+    claim(client, NAMES, Q, 7)
+    overdue(client)
+    assert restore(client, limit=3) == 7
+    assert not client.exists(*NAMES.held())
+
+
+def test_a_lease_is_as_long_as_its_holder_says_whoever_looks(client: Redis) -> None:
+    client.lpush("q", raw_message("short"), raw_message("long"))
+    scripts.claim(client, NAMES, Q, 1, 0)
+    scripts.claim(client, NAMES, Q, 1, 60)
+    for lease_seconds in (3_600, 5):
+        client.hset(NAMES.watch, mapping={"asked": server_seconds(client), "wait_until": 0})
+        scripts.restore(client, NAMES, lease_seconds)
+    assert client.hkeys("unacked") == [b"long"]
+
+
+def test_what_a_stock_worker_took_away_and_holds_by_now_is_not_ours_to_restore(client: Redis) -> None:
+    client.lpush("q", raw_message("t1"), raw_message("t2"))
+    claim(client, NAMES, Q, 2)
+    client.hdel("unacked", "t1", "t2")
+    client.hset("unacked", "t2", json.dumps([json.loads(raw_message("t2")), "", "q"]))
+    overdue(client)
+    assert restore(client) == 0
+    assert client.hkeys("unacked") == [b"t2"]
+    assert not client.exists("q", "unacked_leases")
+
+
+def test_who_asks_first_after_an_outage_lets_the_living_renew(client: Redis, names: Names) -> None:
+    client.lpush(names.ready("q", 0), raw_message("lives"), raw_message("orphan"))
+    claim(client, names, Q, 2)
+    overdue(client, names)
+    client.hset(names.watch, mapping={"asked": server_seconds(client) - 0.8 * LEASE_SECONDS, "wait_until": 0})
+    assert scripts.restore(client, names, LEASE_SECONDS) == 0
+    assert scripts.beat(client, names, ["lives"], LEASE_SECONDS) == 1
+    assert scripts.restore(client, names, LEASE_SECONDS) == 0
+    wait_until = float(client.hget(names.watch, "wait_until") or 0)
+    assert wait_until == pytest.approx(server_seconds(client) + LEASE_SECONDS / 2, abs=2)
+    assert restore(client, names) == 1
+    assert client.hkeys(names.unacked) == [b"lives"]
+
+
+def test_a_clock_that_was_set_back_does_not_put_restores_off_for_long(client: Redis) -> None:
+    far = server_seconds(client) + 3_600
+    client.hset(NAMES.watch, mapping={"asked": far, "wait_until": far})
+    assert scripts.restore(client, NAMES, LEASE_SECONDS) == 0
+    assert float(client.hget(NAMES.watch, "wait_until") or 0) < server_seconds(client) + LEASE_SECONDS
+
+
 def test_what_is_given_back_is_next_and_has_lost_nobody(client: Redis, names: Names) -> None:
     client.lpush(names.ready("q", 0), *(raw_message(f"t{number}") for number in range(4)))
-    scripts.claim(client, names, Q, 3)
+    claim(client, names, Q, 3)
     assert scripts.give_back(client, names, ["t0", "t1", "t2", "gone"]) == 3
-    claimed = scripts.claim(client, names, Q, 9)
+    claimed = claim(client, names, Q, 9)
     assert [tag_of(raw) for _, raw in claimed.messages] == ["t0", "t1", "t2", "t3"]
     assert headers_of(claimed.messages[0][1]) == {"redelivered": True}
     assert scripts.give_back(client, names, ["t0"]) == 1
@@ -253,19 +321,19 @@ def test_what_is_given_back_is_next_and_has_lost_nobody(client: Redis, names: Na
 
 def test_what_is_given_back_to_the_back_is_last(client: Redis) -> None:
     client.lpush("q", raw_message("t0"), raw_message("t1"))
-    scripts.claim(client, NAMES, Q, 1)
+    claim(client, NAMES, Q, 1)
     scripts.give_back(client, NAMES, ["t0"], front=False)
-    assert [tag_of(raw) for _, raw in scripts.claim(client, NAMES, Q, 9).messages] == ["t1", "t0"]
+    assert [tag_of(raw) for _, raw in claim(client, NAMES, Q, 9).messages] == ["t1", "t0"]
 
 
 def test_a_held_message_that_nobody_can_read_is_put_aside_as_it_came(client: Redis, names: Names) -> None:
     raw = raw_message("t1")
     client.lpush(names.ready("q", 0), raw)
-    scripts.claim(client, names, Q, 1)
+    claim(client, names, Q, 1)
     assert scripts.park(client, names, "q", "t1") == 1
     assert scripts.park(client, names, "q", "t1") == 0
     assert client.lrange(names.malformed("q"), 0, -1) == [raw]
-    assert client.exists(names.unacked, names.unacked_index) == 0
+    assert client.exists(*names.held()) == 0
 
 
 def test_more_tags_than_one_script_takes_are_sent_in_several(client: Redis) -> None:
@@ -273,24 +341,27 @@ def test_more_tags_than_one_script_takes_are_sent_in_several(client: Redis) -> N
     client.lpush("q", *(raw_message(f"t{number}") for number in range(many)))
     taken = 0
     while taken < many:
-        taken += len(scripts.claim(client, NAMES, Q, 1_000).messages)
+        taken += len(claim(client, NAMES, Q, 1_000).messages)
     tags = [f"t{number}" for number in range(many)]
-    assert scripts.beat(client, NAMES, tags) == many
+    assert scripts.beat(client, NAMES, tags, LEASE_SECONDS) == many
     assert scripts.give_back(client, NAMES, tags) == many
-    assert tag_of(scripts.claim(client, NAMES, Q, 1).messages[0][1]) == "t0"
+    assert tag_of(claim(client, NAMES, Q, 1).messages[0][1]) == "t0"
 
 
 def test_a_full_server_still_takes_acknowledgements_claims_and_restores(own_redis: Redis) -> None:
     own_redis.lpush("q", *(raw_message(f"t{number}") for number in range(4)))
     own_redis.config_set("maxmemory", 1)
     own_redis.config_set("maxmemory-policy", "noeviction")
-    assert len(scripts.claim(own_redis, NAMES, Q, 2).messages) == 2
-    assert scripts.claim(own_redis, NAMES, Q, 1, acks=["t0"]).messages
-    assert scripts.beat(own_redis, NAMES, ["t1"]) == 1
+    assert len(claim(own_redis, NAMES, Q, 2).messages) == 2
+    assert claim(own_redis, NAMES, Q, 1, acks=["t0"]).messages
+    assert scripts.beat(own_redis, NAMES, ["t1"], LEASE_SECONDS) == 1
     assert scripts.give_back(own_redis, NAMES, ["t1"]) == 1
-    overdue_tag = own_redis.hkeys("unacked")
-    assert overdue_tag == [b"t2"]
-    assert scripts.restore(own_redis, NAMES, -60) == 1
+    assert own_redis.hkeys("unacked") == [b"t2"]
+    own_redis.config_set("maxmemory", 0)
+    overdue(own_redis)
+    own_redis.hset(NAMES.watch, mapping={"asked": server_seconds(own_redis), "wait_until": 0})
+    own_redis.config_set("maxmemory", 1)
+    assert scripts.restore(own_redis, NAMES, LEASE_SECONDS) == 1
     assert scripts.settle(own_redis, NAMES, ["t3"]) == 0
 
 

@@ -31,7 +31,7 @@ def test_keys_are_called_as_kombu_calls_them() -> None:
     names = Names(prefix="p:")
     assert names.ready("q", 0) == "p:q"
     assert names.ready("q", 3) == "p:q\x06\x163"
-    assert names.held() == ["p:unacked", "p:unacked_index"]
+    assert names.held() == ["p:unacked", "p:unacked_index", "p:unacked_leases"]
     assert names.of_queue("q")[:3] == ["p:q.delayed", "p:q.malformed", "p:q"]
 
 

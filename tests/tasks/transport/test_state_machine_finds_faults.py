@@ -39,10 +39,28 @@ FAULTS = {
     "what is due last comes first": Fault("CLAIM", "for i = #due, 1, -1 do", "for i = 1, #due do"),
     "what is no message is dropped": Fault("CLAIM", "    redis.call('LPUSH', key_at(queue, 2), raw)\n", ""),
     "the next due time is forgotten": Fault("CLAIM", "out[1] = milliseconds", "out[1] = -1"),
+    "a claim leaves the lease of what it acknowledges": Fault(
+        "CLAIM", "redis.call('ZREM', KEYS[3], unpack(ARGV, from, to))", ""
+    ),
+    "what is claimed has no lease": Fault("CLAIM", "redis.call('ZADD', KEYS[3], unpack(leases))", ""),
     "what is done is renewed into life": Fault("BEAT", "if redis.call('ZSCORE', KEYS[1], ARGV[i]) then", "do"),
-    "leases are not renewed": Fault("BEAT", "'XX', now,", "'XX', 0,"),
+    "leases are not renewed": Fault("BEAT", "'XX', lease_end,", "'XX', now,"),
+    "stock workers see no sign of life": Fault("BEAT", "'XX', now,", "'XX', 0,"),
     "acknowledging leaves the index": Fault("SETTLE", "redis.call('ZREM', KEYS[2], unpack(ARGV))", ""),
-    "live leases are cut off": Fault("RESTORE", "score(server_seconds() - lease)", "score(server_seconds())"),
+    "acknowledging leaves the lease": Fault("SETTLE", "redis.call('ZREM', KEYS[3], unpack(ARGV))", ""),
+    "giving back leaves the lease": Fault("GIVE_BACK", "    redis.call('ZREM', KEYS[3], tag)\n", ""),
+    "live leases are cut off": Fault("RESTORE", "'-inf', score(now)", "'-inf', score(now + 1)"),
+    "leases are as long as that of whoever looks": Fault(
+        "RESTORE",
+        "redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', score(now)",
+        "redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', score(now - lease)",
+    ),
+    "after an outage, the first one robs the others": Fault("RESTORE", "if must_wait() then", "if false then"),
+    "an outage shorter than a lease counts for none": Fault("RESTORE", "0.75 * lease", "lease"),
+    "after an outage, nobody waits long enough": Fault("RESTORE", "now + lease / 2", "now"),
+    "a lease outlives what a stock worker took away": Fault(
+        "RESTORE", "  redis.call('ZREM', KEYS[3], tag)", "  if message then redis.call('ZREM', KEYS[3], tag) end"
+    ),
     "what is restored stays held": Fault("RESTORE", "    redis.call('HDEL', KEYS[1], tag)\n", ""),
     "what is restored goes to the end": Fault("RESTORE", "'RPUSH'", "'LPUSH'"),
     "what is restored forgets its priority": Fault("RESTORE", "steps[step_at(message, steps)]", "0"),
@@ -58,9 +76,7 @@ FAULTS = {
         "GIVE_BACK", "if push == 'RPUSH' then first, last, by = last, first, -1 end", ""
     ),
     "what is parked is changed": Fault("PARK", "inside(entry) or entry", "entry"),
-    "what is no message comes back for ever": Fault(
-        "RESTORE", "elseif entry and not decode(entry) then", "elseif false then"
-    ),
+    "what is no message comes back for ever": Fault("RESTORE", "elseif text then", "elseif false then"),
     "what is parked stays held": Fault("PARK", "redis.call('HDEL', KEYS[1], ARGV[1])", ""),
 }
 
