@@ -20,6 +20,7 @@ from celery.worker import WorkController
 from redis import Redis
 
 from tasks import transport
+from tasks.pool.run import Ended
 
 REDIS_SOCKET = os.environ.get("POOL_TEST_SOCKET", "")
 DATABASE = 4_000
@@ -278,10 +279,14 @@ def sleeps_in_thread(self: Task[Any, Any], seconds: float = 60.0) -> str:
 
 @app.task(bind=True)
 def holds_a_thread(self: Task[Any, Any], gate: str) -> str:
-    """Blocks its thread in one call until the test opens the gate."""
-    note(self.request.id, "begun")
-    notes().blpop([f"gate:{gate}"], timeout=30)
-    return "held"
+    """Blocks its thread in one call until the test opens the gate. An end that comes before that call is not heard."""
+    while True:
+        try:
+            note(self.request.id, "begun")
+            notes().blmove(f"gate:{gate}", f"gate:{gate}", timeout=30)  # leaves it open
+            return "held"
+        except Ended:
+            continue
 
 
 @app.task(soft_time_limit=SHORTLY)

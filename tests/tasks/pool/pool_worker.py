@@ -20,6 +20,7 @@ from tests.waiting import POLL_SECONDS
 T = TypeVar("T")
 
 START_SECONDS = 30.0
+ANSWER_SECONDS = 20.0
 ROOT = Path(__file__).parents[3]
 
 
@@ -59,14 +60,14 @@ class PoolWorker:
         return self._log.read_text()
 
     def inspect(self, what: str) -> Any:
-        """What `celery inspect` says of it."""
-        inspector = pool_app.app.control.inspect([self.name], timeout=5.0, limit=1)
-        return (getattr(inspector, what)() or {}).get(self.name)
+        """What `celery inspect` says of it. Asks again when a question is lost, as before it listens."""
+        inspector = pool_app.app.control.inspect([self.name], timeout=2.0, limit=1)
+        return until(getattr(inspector, what), ANSWER_SECONDS)[self.name]
 
     def control(self, command: str, **arguments: Any) -> Any:
         """What it answers to a remote control command."""
-        control = pool_app.app.control
-        answers = control.broadcast(command, arguments, destination=[self.name], reply=True, timeout=5.0, limit=1)
+        asking: dict[str, Any] = {"destination": [self.name], "reply": True, "timeout": ANSWER_SECONDS, "limit": 1}
+        answers = pool_app.app.control.broadcast(command, arguments, **asking)
         assert answers, f"{self.name} does not answer"
         return answers[0][self.name]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import Task
 from celery.exceptions import TaskRevokedError
 
-from tests.tasks.pool import pool_app
+from tests.tasks.pool import pool_app, pool_worker
 from tests.tasks.pool.pool_app import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, signals_of, until
 
@@ -85,13 +86,17 @@ def test_a_revoked_tasks_finally_blocks_may_await() -> None:
     noted(result, "cleaned up")
 
 
-def test_a_queued_task_that_is_revoked_never_runs(worker: PoolWorker) -> None:
-    result = pool_app.sleeps.apply_async(countdown=1.0)
-    until(lambda: worker.inspect("scheduled"))
-    result.revoke()
-    with pytest.raises(TaskRevokedError):
-        result.get(SECONDS)
-    assert pool_app.add.apply_async((1, 1), countdown=1.0).get(SECONDS) == 2
+def test_a_queued_task_that_is_revoked_never_runs(tmp_path: Path) -> None:
+    gate = str(uuid.uuid4())
+    with pool_worker.running(tmp_path, "queued", "-c", "1", "--prefetch-multiplier", "4") as worker:
+        pool_app.holds_a_thread.apply_async((gate,), queue="queued")
+        result = pool_app.sleeps.apply_async(queue="queued")
+        until(lambda: f"[{result.id}] received" in worker.log)
+        assert "ok" in worker.control("revoke", task_id=result.id)
+        pool_app.notes().rpush(f"gate:{gate}", 1)
+        assert pool_app.add.apply_async((1, 1), queue="queued").get(SECONDS) == 2
+        with pytest.raises(TaskRevokedError):
+            result.get(SECONDS)
     assert read_notes(result.id) == []
 
 
