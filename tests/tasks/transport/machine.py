@@ -171,10 +171,7 @@ class Harbour(RuleBasedStateMachine):
     @precondition(lambda self: self.model.next_messages())
     @rule(data=st.data())
     def stock_claim(self, data: st.DataObject) -> None:
-        message = data.draw(st.sampled_from(self.model.next_messages()))
-        self.broker.stock_claim(message, self.model.now)
-        self.model.stock_claim(message)
-        self.believed[STOCK].append(message.tag)
+        self._stock_claim(data.draw(st.sampled_from(self.model.next_messages())))
 
     @precondition(lambda self: self.believed[STOCK])
     @rule(data=st.data())
@@ -188,6 +185,15 @@ class Harbour(RuleBasedStateMachine):
     def stock_restore(self) -> None:
         self.broker.stock_restore(self.model.now - STOCK_TIMEOUT_SECONDS)
         self.model.stock_restore(self.broker.see())
+
+    @precondition(lambda self: self.model.held)
+    @rule()
+    def stock_takes_over(self) -> None:
+        """Nobody but a stock worker looks, which gives back what its time-out allows and takes what is next."""
+        self.let_time_pass(STOCK_TIMEOUT_SECONDS)
+        self.stock_restore()
+        for message in self.model.next_messages():
+            self._stock_claim(message)
 
     @rule()
     def forget_scripts(self) -> None:
@@ -212,6 +218,11 @@ class Harbour(RuleBasedStateMachine):
     def _renew(self, worker: str, *others: str) -> None:
         tags, lease_seconds = [*self.believed[worker], *others], LEASES_SECONDS[worker]
         assert scripts.beat(self.redis, self.names, tags, lease_seconds) == self.model.renew(tags, lease_seconds)
+
+    def _stock_claim(self, message: Message) -> None:
+        self.broker.stock_claim(message, self.model.now)
+        self.model.stock_claim(message)
+        self.believed[STOCK].append(message.tag)
 
     def _publish(self, message: Message) -> None:
         self.broker.publish(message)
