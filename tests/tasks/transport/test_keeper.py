@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -59,6 +60,15 @@ def ages_of(redis: Redis, tag: str, times: int) -> list[float]:
         if isinstance(score, float) and score not in seen:
             seen.append(score)
     return seen
+
+
+def scripts_in(monitor: Any) -> Iterator[str]:
+    """The scripts of keepers that the server is sent, one after the other."""
+    named = {getattr(scripts, name).sha: name for name in ("BEAT", "SETTLE", "RESTORE")}
+    for command in monitor.listen():
+        words = command["command"].split()
+        if words[0] == "EVALSHA":
+            yield named[words[1]]
 
 
 async def test_a_lease_is_renewed_four_times_as_often_as_it_must_be(
@@ -153,3 +163,23 @@ async def test_what_runs_stays_held_when_its_channel_closes_and_is_acknowledged_
         assert redis.llen("q") == 1
     finally:
         running.unregister(runs)
+
+
+async def test_a_keeper_renews_before_all_else_when_its_server_is_back(
+    own_redis: Redis, own_valkey: RealValkey
+) -> None:
+    own_redis.lpush("q", raw_message("t1"), raw_message("t2"))
+    scripts.claim(own_redis, NAMES, [Source("q")], 2, LEASE_SECONDS)
+    own_redis.replicaof("127.0.0.1", "1")  # it can be reached, and refuses whatever writes
+    keeper = Keeper(NAMES, OPTIONS, lambda: Redis.from_url(own_valkey.url()))
+    keeper.hold(["t1", "t2"])
+    keeper.ack("t2")
+    with own_redis.monitor() as monitor:  # type: ignore[no-untyped-call]
+        keeper.attach()
+        sent = scripts_in(monitor)
+        assert next(sent) == "BEAT"
+        Redis.from_url(own_valkey.url()).replicaof("NO", "ONE")
+        before_restoring = list(itertools.takewhile(lambda name: name != "RESTORE", sent))
+    assert before_restoring[-1] == "SETTLE"
+    assert set(before_restoring[:-1]) <= {"BEAT"}
+    keeper.detach()
