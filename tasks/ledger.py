@@ -169,10 +169,9 @@ class RecordLedger:
             await show(parts, record)
         return cls(parts, record, arguments, context)
 
-    @asynccontextmanager
-    async def holding(self) -> AsyncIterator[None]:
+    def holding(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Nobody else can have it: its message is this worker's until it is acknowledged."""
-        yield
+        return contextlib.nullcontext()
 
     async def succeed(self, result: Any, effects: Sequence[Effect], copy: ResultCopy | None = None) -> None:
         """The record says SUCCESS."""

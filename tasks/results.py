@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import cached_property
 from importlib import resources
 from typing import Any
@@ -91,10 +91,15 @@ class StoredTogether(_Stock):  # type: ignore[misc]
             "result": result,
             "traceback": traceback,
             "children": self.current_task_children(request),
-            "date_done": datetime.now(self.app.timezone).isoformat(),
+            "date_done": datetime.now(self._timezone).isoformat(),
         }
         named = {"group_id": getattr(request, "group", None), "parent_id": getattr(request, "parent_id", None)}
         return meta | {name: value for name, value in named.items() if value}
+
+    @cached_property
+    def _timezone(self) -> tzinfo:
+        zone: tzinfo = self.app.timezone
+        return zone
 
     @cached_property
     def _is_extended(self) -> bool:
