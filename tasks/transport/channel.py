@@ -166,7 +166,15 @@ class Channel(QueuesChannel):
                 return self.park(queue, dumps(payload), tag, error)
             if not no_ack:
                 self.qos.append(message, tag)
-            return callback(message)
+            try:
+                return callback(message)
+            except UNREADABLE as error:
+                if "task" not in message.headers or message.acknowledged:
+                    raise  # a consumer's own error, or one about a message that has been dealt with
+                # Celery stops at headers or a body of other types than it expects: so would each worker after this one.
+                logger.debug("transport: what Celery says of that message", exc_info=True)
+                self.qos.forget(tag)
+                return self.park(queue, dumps(payload), tag, error)
 
         return receive
 

@@ -6,12 +6,14 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from tests.tasks.transport.publishers import send
 from tests.tasks.transport.small_worker import diary_of, small_worker
+from tests.tasks.transport.wire import USUAL_BODY, raw_message
 from tests.waiting import eventually
 
 LEASE_SECONDS = 1.0
@@ -60,6 +62,32 @@ async def test_a_stock_worker_does_what_our_publisher_sends(tmp_path: Path, redi
     async with small_worker(tmp_path, redis_url, TEST_TRANSPORT="stock"):
         send(redis_url, "note", "hello", priority=9)
         await diary_of(redis, "hello")
+
+
+def odd_messages() -> list[bytes]:
+    """Tasks whose headers or bodies have types that Celery does not expect."""
+    task = {"id": "odd", "task": "tests.tasks.transport.small_app.note", "lang": "py"}
+    headers: list[dict[str, Any]] = [{"eta": {}}, {"expires": {}}, {"id": [1]}, {"task": {}}, {"stamped_headers": 5}]
+    bodies = [b"null", b"[]", b"5"]
+    return [
+        *(raw_message(queue="first", **task | odd) for odd in headers),
+        *(raw_message(queue="first", body=body, **task) for body in bodies),
+        raw_message(queue="first", **task).replace(USUAL_BODY, b"%%%"),
+    ]
+
+
+async def test_a_task_that_celery_cannot_make_out_is_put_aside_and_the_worker_goes_on(
+    tmp_path: Path, redis_url: str, redis: Redis
+) -> None:
+    async with small_worker(tmp_path, redis_url) as worker:
+        odd = odd_messages()
+        for raw in odd:
+            redis.lpush("first", raw)
+        send(redis_url, "note", "fine")
+        await diary_of(redis, "fine")
+        await eventually(lambda: nothing_is_left(redis))
+        assert sorted(redis.lrange("first.malformed", 0, -1)) == sorted(odd)
+        assert await worker.stop() == 0
 
 
 async def test_stock_workers_never_see_what_is_not_due(tmp_path: Path, redis_url: str, redis: Redis) -> None:

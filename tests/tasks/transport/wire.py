@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from typing import Any
 
+USUAL_BODY = b"W1tdLCB7fSwge31d"
+"""No arguments."""
+
 
 def raw_message(
-    tag: str | None = None, queue: str = "q", priority: int = 0, compact: bool = False, **headers: Any
+    tag: str | None = None,
+    queue: str = "q",
+    priority: int = 0,
+    compact: bool = False,
+    body: bytes | None = None,
+    **headers: Any,
 ) -> bytes:
     """A message of this queue, in kombu's envelope."""
     envelope = {
-        "body": "W1tdLCB7fSwge31d",
+        "body": (base64.b64encode(body) if body else USUAL_BODY).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": headers,
