@@ -71,10 +71,6 @@ class QoS(StockQoS):
         except ResponseError as error:
             logger.warning("transport: what stock workers left can't be given back now: %s", error)
 
-    def forget(self, delivery_tag: str) -> None:
-        """It is nobody's any more, and its room is free."""
-        self._quick_ack(delivery_tag)
-
     def restore_unacked(self, client: Any = None) -> None:
         """Everything in hand goes back."""
         self._give_back(set())

@@ -66,7 +66,7 @@ async def test_a_stock_worker_does_what_our_publisher_sends(tmp_path: Path, redi
 
 def odd_messages() -> list[bytes]:
     """Tasks whose headers or bodies have types that Celery does not expect."""
-    task = {"id": "odd", "task": "tests.tasks.transport.small_app.note", "lang": "py"}
+    task: dict[str, Any] = {"id": "odd", "task": "tests.tasks.transport.small_app.note", "lang": "py"}
     headers: list[dict[str, Any]] = [{"eta": {}}, {"expires": {}}, {"id": [1]}, {"task": {}}, {"stamped_headers": 5}]
     bodies = [b"null", b"[]", b"5"]
     return [
