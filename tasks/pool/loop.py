@@ -83,7 +83,6 @@ class LoopThread:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            await asyncio.wait(left, timeout=1.0)  # one that swallows its cancellation is not waited for
         await self.loop.shutdown_asyncgens()

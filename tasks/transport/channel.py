@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kombu.log import get_logger
 from kombu.transport import redis as stock
@@ -173,7 +173,7 @@ class Channel(QueuesChannel):
                     raise  # a consumer's own error, or one about a message that has been dealt with
                 # Celery stops at headers or a body of other types than it expects: so would each worker after this one.
                 logger.debug("transport: what Celery says of that message", exc_info=True)
-                self.qos._quick_ack(tag)
+                cast("QoS", self.qos)._quick_ack(tag)
                 return self.park(queue, dumps(payload), tag, error)
 
         return receive
