@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,9 +50,18 @@ class WorkerSign(msgspec.Struct, frozen=True, kw_only=True):
 class Heartbeat(threading.Thread):
     """Writes this worker's signs until it is stopped; then removes them, so that a clean stop is no alarm."""
 
-    def __init__(self, redis: Redis, hostname: str, queues: tuple[str, ...], clock: Clock) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        hostname: str,
+        queues: tuple[str, ...],
+        clock: Clock,
+        is_consuming: Callable[[], bool],
+    ) -> None:
+        """While it is not `is_consuming()`, the sign names no queues: a thread beats on in a worker that is stuck."""
         super().__init__(name="moorage-heartbeat", daemon=True)
         self._redis, self._hostname, self._queues, self._clock = redis, hostname, queues, clock
+        self._is_consuming = is_consuming
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -70,7 +80,8 @@ class Heartbeat(threading.Thread):
 
     def _sign(self) -> WorkerSign:
         active = tuple(_active(request) for request in _requests())
-        return WorkerSign(hostname=self._hostname, queues=self._queues, active=active, at=self._clock.now())
+        queues = self._queues if self._is_consuming() else ()
+        return WorkerSign(hostname=self._hostname, queues=queues, active=active, at=self._clock.now())
 
 
 async def read_signs(redis: AsyncRedis, now: float) -> list[WorkerSign]:

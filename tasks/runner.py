@@ -53,11 +53,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, headers: Mapping[str, Any]) -> Delivery:
         """Reads a message's headers. Whoever can reach the broker writes them."""
-        created_at = headers.get("created_at")
+        created_at, context = headers.get("created_at"), headers.get("moorage_context")
         return cls(
             task_id=headers["id"],
             attempt=headers.get("retries") or 0,
-            context=dict(headers.get("moorage_context") or {}),
+            context=dict(context) if isinstance(context, dict) else {},
             created_at=created_at if isinstance(created_at, float) else None,
             losses=losses_in(headers),
         )

@@ -20,6 +20,7 @@ from tasks import bridge, collector
 from tasks.app import REDIS_TIMEOUT_SECONDS, configure
 from tasks.catalog import migrate
 from tasks.clock import SystemClock
+from tasks.consuming import is_consuming
 from tasks.heartbeat import Heartbeat
 from tasks.parts import Parts
 from tasks.queues import QUEUES
@@ -56,7 +57,7 @@ def on_ready(sender: Any, **_: object) -> None:
     """The worker consumes: from now on it says so every few seconds."""
     queues = tuple(sender.app.amqp.queues.consume_from)
     redis = client(settings.redis_url, REDIS_TIMEOUT_SECONDS)
-    heartbeat = Heartbeat(redis, sender.hostname, queues, SystemClock())
+    heartbeat = Heartbeat(redis, sender.hostname, queues, SystemClock(), lambda: is_consuming(sender.controller))
     heartbeat.start()
     _heartbeats.append(heartbeat)
     collector.spare()

@@ -132,8 +132,13 @@ class AsyncioPool(BasePool):
         self._loop.soon(self._children.stop_soon)
 
     def on_stop(self) -> None:
-        """Lets what runs end, and then the loop: a warm stop, or a cold one whose runs Celery has cancelled."""
+        """Lets what runs end, and then the loop: a warm stop, or a cold one whose runs Celery has cancelled.
+
+        A worker that has broken down waits no longer than one that recycles itself: it shall be started again.
+        """
         self.flush()
+        if not stopping.is_asked_for():
+            self._hand_back_later()
         if self._answering is not None:
             self._answering.stop()
         stopping.wait_until(lambda: not self._runs, self._reports, self._hub)
@@ -215,6 +220,9 @@ class AsyncioPool(BasePool):
 
     def _recycle(self, reason: str) -> None:
         recycling.stop_worker(self._hostname, reason)
+        self._hand_back_later()
+
+    def _hand_back_later(self) -> None:
         grace_seconds = self.settings.recycle_grace_seconds
         self._loop.soon(self._loop.loop.call_later, grace_seconds, self._reports.tell, recycling.hand_back, self)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -54,8 +54,8 @@ def running() -> Iterator[Any]:
     state.active_requests.clear()
 
 
-def beating(redis_url: str) -> Heartbeat:
-    return Heartbeat(Redis.from_url(redis_url), "w@host", ("upload",), SystemClock())
+def beating(redis_url: str, is_consuming: Callable[[], bool] = lambda: True) -> Heartbeat:
+    return Heartbeat(Redis.from_url(redis_url), "w@host", ("upload",), SystemClock(), is_consuming)
 
 
 async def test_a_worker_says_what_it_consumes_and_runs_until_it_stops(
@@ -122,6 +122,14 @@ def test_tasks_that_come_and_go_while_a_sign_is_written_do_not_silence_it(redis_
     assert errors == []
 
 
+async def test_a_worker_that_takes_no_messages_names_no_queues(redis: AsyncRedis, redis_url: str) -> None:
+    heartbeat = beating(redis_url, lambda: False)
+    heartbeat.start()
+    [sign] = await eventually(lambda: read_signs(redis, SystemClock().now()))
+    assert sign.queues == ()
+    heartbeat.stop()
+
+
 async def test_a_worker_beats_on_when_the_server_is_back(own_valkey: RealValkey) -> None:
     heartbeat, redis = beating(own_valkey.url()), connect(own_valkey.url())
     own_valkey.kill()
@@ -136,7 +144,7 @@ async def test_a_worker_beats_on_when_the_server_is_back(own_valkey: RealValkey)
 
 async def test_who_falls_silent_is_down_for_an_hour_and_then_forgotten(redis: AsyncRedis, redis_url: str) -> None:
     clock = ManualClock()
-    heartbeat = Heartbeat(Redis.from_url(redis_url), "w@host", (), clock)
+    heartbeat = Heartbeat(Redis.from_url(redis_url), "w@host", (), clock, lambda: True)
     heartbeat.start()
     [sign] = await eventually(lambda: read_signs(redis, clock.now()))
     heartbeat._stopping.set()  # as if it had been killed

@@ -31,6 +31,7 @@ app.conf.update(
     asyncio_pool_application="tests.tasks.pool.pool_app:app",
     asyncio_pool_threads=4,
     asyncio_pool_cancel_seconds=1.0,
+    asyncio_pool_recycle_grace_seconds=float(os.environ.get("POOL_TEST_GRACE", "300")),
     task_default_queue="pool",
     task_track_started=True,
     result_extended=True,

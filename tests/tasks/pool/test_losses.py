@@ -15,6 +15,11 @@ def test_what_is_no_count_is_read_as_none(written: object) -> None:
     assert Delivery.of(headers).losses == 0
 
 
+@pytest.mark.parametrize("written", ["text", 7, [1], None])
+def test_what_is_no_context_is_read_as_an_empty_one(written: object) -> None:
+    assert Delivery.of({"id": "a", "moorage_context": written}).context == {}
+
+
 def test_a_header_of_a_users_own_is_not_taken_for_ours() -> None:
     assert losses_in({"losses": 3}) == 0
 

@@ -170,3 +170,15 @@ def test_without_the_hub_tasks_run_are_revoked_and_handed_back_too(start: Start,
         worker.wait()
     assert read_notes(result.id)[-1] == "cleaned up"
     assert waiting(queue) == 1
+
+
+def test_a_worker_that_breaks_down_ends_and_hands_back_what_runs(tmp_path: Path) -> None:
+    with pool_worker.running(tmp_path, "breaking", POOL_TEST_GRACE="0.5") as worker:
+        result = pool_app.sleeps.apply_async(queue="breaking")
+        noted(result, "begun")
+        headers: Any = {"timelimit": "Celery's own code cannot unpack this"}
+        pool_app.add.apply_async((1, 1), queue="breaking", headers=headers)
+        assert worker.wait() == 1
+    assert "Unrecoverable error" in worker.log
+    assert read_notes(result.id)[-1] == "cleaned up"
+    assert pool_app.notes().llen("breaking") == 2
