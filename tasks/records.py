@@ -116,6 +116,7 @@ class Records:
         self._begin_script = _script(redis, "begin_records.lua")
         self._finish_script = _script(redis, "finish_records.lua")
         self._encode = msgspec.json.Encoder().encode
+        self._pack = msgspec.msgpack.Encoder().encode
         self._decoder = msgspec.json.Decoder(Record)
         self._reads = SharedReads(self.get_many)
         self._writes = Batches(self._write_many)
@@ -189,23 +190,26 @@ class Records:
 
     async def _finish_many(self, ends: list[tuple[Record, Stored]]) -> list[bool]:
         keys: list[str] = []
-        arguments: list[bytes | str | int] = []
+        values: list[str | bytes | int] = []
         for record, copy in ends:
             body, ttl_milliseconds = self._encoded(record)
             keys += (record_key(record.task_id), copy.key)
-            arguments += (body, rank(record), ttl_milliseconds, copy.body, copy.expires_seconds)
-        stored: bytes = await self._called(self._finish_script, keys, arguments)
+            values += (body.decode(), rank(record), ttl_milliseconds, copy.body, copy.expires_seconds)
+        stored: bytes = await self._called(self._finish_script, keys, [self._pack(values)])
         return [digit == _WRITTEN for digit in stored]
 
     async def _begin_many(self, records: list[Record]) -> list[bytes | None]:
-        arguments = [argument for record in records for argument in self._encoded(record)]
-        others: list[Any] = await self._called(self._begin_script, _keys(records), arguments)
+        values: list[str | int] = []
+        for record in records:
+            body, ttl_milliseconds = self._encoded(record)
+            values += (body.decode(), ttl_milliseconds)  # the scripts' MessagePack knows text, and no bytes
+        others: list[Any] = await self._called(self._begin_script, _keys(records), [self._pack(values)])
         found: list[bytes | None] = [None] * len(records)
         for number, body in zip(others[0::2], others[1::2], strict=True):
             found[number - 1] = body
         return found
 
-    async def _called(self, script: AsyncScript, keys: list[str], arguments: Sequence[bytes | str | int]) -> Any:
+    async def _called(self, script: AsyncScript, keys: list[str], arguments: Sequence[bytes | int]) -> Any:
         try:
             return await script(keys=keys, args=arguments)
         except (RedisError, OSError) as error:

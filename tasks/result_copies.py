@@ -52,7 +52,8 @@ class ResultCopy:
         if request.callbacks or request.chain or request.ignore_result:  # what follows is noted in the copy
             return None
         stored = self._prepare(request.id, result, request)
-        return stored if len(stored.body) <= MOST_BYTES else None
+        is_plain = isinstance(stored.body, str)  # and not compressed: the script takes text alone
+        return stored if is_plain and len(stored.body) <= MOST_BYTES else None
 
     def mark_stored(self) -> None:
         """It is there: Celery need not store it."""

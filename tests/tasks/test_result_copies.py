@@ -105,12 +105,15 @@ async def test_what_other_tasks_follow_or_nobody_wants_is_left_to_celery(
     assert ResultCopy(backend.prepared, request_).of(1, parts.settings) is None
 
 
-async def test_a_large_one_and_one_for_another_server_are_left_to_celery(parts: Parts, backend: Any) -> None:
+async def test_a_large_one_one_for_another_server_and_a_compressed_one_are_left_to_celery(
+    parts: Parts, backend: Any
+) -> None:
     copy = ResultCopy(backend.prepared, request_of())
     elsewhere = msgspec.structs.replace(parts.settings, result_backend_url="redis://elsewhere:6379/0")
 
     assert copy.of("x" * MOST_BYTES, parts.settings) is None
     assert copy.of("x", elsewhere) is None
+    assert ResultCopy(lambda *_: Stored("k", b"compressed", 0), request_of()).of("x", parts.settings) is None
     assert copy.of("x", parts.settings) is not None
 
 
