@@ -46,10 +46,13 @@ def keep(redis_url: str) -> Iterator[Callable[[str], Keeper]]:
         kept.append(keeper)
         return keeper
 
+    before = set(threading.enumerate())
     yield make
     for keeper in kept:
         keeper.detach()
         keeper.end()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
 
 
 def ages_of(redis: Redis, tag: str, times: int) -> list[float]:
