@@ -189,8 +189,9 @@ class RecordLedger:
         await _patiently(lambda: send(record, *rest, delay_seconds=delay_seconds))
 
     async def fail(self, error: TaskError) -> None:
-        """The task gets its row, as a dead letter."""
-        record = await self._show_end(state="FAILURE", error=error, finished_at=self._parts.clock.now())
+        """The task gets its row, as a dead letter. Before that its record does not say that it has ended."""
+        ended: dict[str, Any] = {"state": "FAILURE", "error": error, "finished_at": self._parts.clock.now()}
+        record = msgspec.structs.replace(self.record, **ended)
         row = TaskRow(
             id=record.task_id,
             owner=record.owner,
@@ -208,7 +209,9 @@ class RecordLedger:
             finished_at=record.finished_at,
         )
         async with self._parts.catalog.write() as transaction:
-            await rows.add(transaction, row)
+            if await rows.get(transaction, row.id) is None:  # its worker may have died between this and the record
+                await rows.add(transaction, row)
+        await self._show_end(**ended)
 
     async def hand_back(self) -> None:
         """The record says so; the message is the task."""

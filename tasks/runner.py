@@ -2,8 +2,8 @@
 
 A result is returned, a failure raised, a failure to be tried again raised as Celery's Retry; Ignore stands for "not
 ours to finish": finished before, held by another worker, cancelled, or not to be written down now, so that the
-reconciler will bring it back. What is stopped with its worker is a Reject that puts the message back into its queue;
-none is sent in its place.
+reconciler will bring it back. A Reject puts the message back into its queue, and none is sent in its place: that of
+what is stopped with its worker, and of what cannot be written down and has no row for the reconciler to find.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NOT_WRITTEN_DOWN = (CatalogUnavailable, RecordsUnavailable, DiskFull)
+AGAIN_SECONDS = 1.0
+"""How long a message is kept that goes back because its task's end could not be written down."""
 
 log = structlog.get_logger(__name__)
 
@@ -87,9 +89,9 @@ async def perform(
             return msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
         if is_given_up(delivery.losses, parts.settings.pool):
             sent = delivery.record(actor, parts.clock.now())
-            await _written_down(bury(parts, sent, arguments, delivery.context, worker_lost(delivery.losses)))
+            await _written_down(actor, bury(parts, sent, arguments, delivery.context, worker_lost(delivery.losses)))
             raise Ignore
-        ledger = await _written_down(_begin(parts, actor, delivery, arguments))
+        ledger = await _written_down(actor, _begin(parts, actor, delivery, arguments))
         if ledger is None:
             raise Ignore
         return await _run(parts, actor, ledger, arguments, copy)
@@ -129,8 +131,8 @@ async def _run(parts: Parts, actor: Actor, ledger: Ledger, arguments: dict[str, 
         async with ledger.holding():
             with Reporting(parts, record, job):
                 result = msgspec.to_builtins(await actor.body(job, **actor.check(arguments)))
-        await _written_down(ledger.succeed(result, job.effects, copy))
-    except (LeaseLost, Ignore):
+        await _written_down(actor, ledger.succeed(result, job.effects, copy))
+    except (LeaseLost, Ignore, Reject):
         raise
     except Exception as error:
         await _after_failure(parts, actor, ledger, error)
@@ -142,16 +144,19 @@ async def _after_failure(parts: Parts, actor: Actor, ledger: Ledger, error: Exce
     """Writes the failure down. Raises Retry when it will be tried again."""
     delay_seconds = actor.retries.delay_seconds(error, ledger.record.attempt, random)
     if delay_seconds is None:
-        await _written_down(ledger.fail(describe(error)))
+        await _written_down(actor, ledger.fail(describe(error)))
         return
-    await _written_down(ledger.retry(describe(error), delay_seconds))
+    await _written_down(actor, ledger.retry(describe(error), delay_seconds))
     due_at = datetime.fromtimestamp(parts.clock.now() + delay_seconds, UTC)
     raise Retry(str(error), error, due_at) from error
 
 
-async def _written_down(writing: Awaitable[T]) -> T:
+async def _written_down(actor: Actor, writing: Awaitable[T]) -> T:
     try:
         return await writing
     except NOT_WRITTEN_DOWN as error:
         log.warning("task.not_written_down", reason=type(error).__name__)
-        raise Ignore from error
+        if actor.durable:
+            raise Ignore from error
+        await asyncio.sleep(AGAIN_SECONDS)  # or what fails at once would come again at once
+        raise Reject("it could not be written down", requeue=True) from error

@@ -139,3 +139,30 @@ async def test_a_job_of_the_schedule_that_is_stopped_has_not_failed(parts: Parts
     with pytest.raises(Ignore):
         await running
     assert await messages_in(parts) == [], "beat sends the next"
+
+
+async def test_a_next_try_that_redis_does_not_take_in_time_is_made_of_the_same_message(
+    own_valkey: RealValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.ledger.PATIENCE_SECONDS", 0.1)
+    async with open_parts(own_valkey, tmp_path) as parts:
+        own_valkey.kill()
+        with pytest.raises(Reject, match="True"):  # back into its queue
+            await run(parts, make_actor(break_down, durable=False), "t")
+
+
+async def test_a_dead_letter_that_the_catalog_does_not_take_is_written_the_next_time(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def has_no_room(*_: Any) -> None:
+        raise DiskFull
+
+    with monkeypatch.context() as full:
+        full.setattr(rows, "add", has_no_room)
+        with pytest.raises(Reject, match="True"):  # back into its queue
+            await run(parts, make_actor(break_down, durable=False), "t", attempt=POLICY.max_retries)
+    for _ in range(2):  # the second time as if its worker had died before the record said so
+        with pytest.raises(DiskFull):
+            await run(parts, make_actor(break_down, durable=False), "t", attempt=POLICY.max_retries)
+        assert (await row_of(parts, "t")).state == (await record_of(parts, "t")).state == "FAILURE"
+        await parts.redis.flushdb()
