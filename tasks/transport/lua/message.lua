@@ -50,7 +50,9 @@ end
 -- The raw text and the queue of an entry of ours, also if the text is no message; nothing for that of a stock worker.
 local function inside(entry)
   local raw, queue = string.match(entry, '^%[(.*),"",(".*")%]$')
-  if raw then return raw, cjson.decode('[' .. queue .. ']')[1] end
+  if not raw then return end
+  local ok, name = pcall(cjson.decode, '[' .. queue .. ']')  -- what only looks like ours must not stop those who restore
+  if ok then return raw, name[1] end
 end
 
 -- The position of the message's priority among the steps, which rise; as kombu's bisect.
