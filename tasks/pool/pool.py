@@ -253,3 +253,4 @@ class AsyncioPool(BasePool):
     def _end(self) -> None:
         self._watch.stop()
         self._loop.stop(self.settings.cancel_seconds)
+        self._threads.close()
