@@ -265,5 +265,11 @@ async def _patiently(do: Callable[[], Awaitable[T]]) -> T:
 
 def _started(record: Record, attempt: int, now: float) -> Record:
     return msgspec.structs.replace(
-        record, state="STARTED", starts=record.starts + 1, attempt=attempt, started_at=record.started_at or now
+        record,
+        state="STARTED",
+        starts=record.starts + 1,
+        attempt=attempt,
+        progress=0.0,  # what an earlier start had reported is gone with it
+        message="",
+        started_at=record.started_at or now,
     )

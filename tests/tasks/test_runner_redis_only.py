@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from celery.exceptions import Ignore, Reject, Retry
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tasks.catalog import migrate
 from tasks.catalog import tasks as rows
 from tasks.errors import DiskFull
 from tasks.parts import Parts
+from tasks.records import Record
 from tasks.settings import TaskSettings
 from tests.real_valkey import RealValkey
 from tests.tasks.running import (
@@ -64,6 +66,14 @@ async def test_a_redis_only_task_s_second_delivery_does_nothing(parts: Parts) ->
     await run(parts, make_actor(double, durable=False), "t", number=4)
     with pytest.raises(Ignore):
         await run(parts, make_actor(must_not_run, durable=False), "t")
+
+
+async def test_a_start_after_a_worker_s_death_forgets_what_that_had_reported(parts: Parts) -> None:
+    dead = Record(task_id="t", owner="ann", actor="a", queue="upload", durable=False, created_at=1.0, starts=1)
+    await parts.records.write(replace(dead, state="PROGRESS", progress=60.0, message="stage 3 of 5"))
+    await run(parts, make_actor(double, durable=False), "t", number=4)
+    record = await record_of(parts, "t")
+    assert (record.state, record.starts, record.message) == ("SUCCESS", 2, "")
 
 
 async def test_a_redis_only_task_runs_though_its_record_is_out_of_reach(
