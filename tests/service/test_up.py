@@ -69,7 +69,10 @@ class Up:
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
+        try:
+            code = self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it does not end: {self.words} {self.log[-40:]}")
         for reader in self._readers:
             reader.join()
         return code
