@@ -74,7 +74,7 @@ def observed(module_log_lines: LogLines) -> Iterator[Totals]:
     signals.detach()
 
 
-@pytest.fixture(scope="module", params=["threads", "solo"])
+@pytest.fixture(scope="module", params=["threads", pytest.param("solo", marks=pytest.mark.slow)])
 def worker(valkey_url: str, observed: Totals, request: pytest.FixtureRequest) -> Iterator[Any]:
     app = Celery("probe", broker=valkey_url, backend=valkey_url, set_as_current=False)
     app.conf.update(task_default_queue="upload", result_expires=60)

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.waiting import eventually
 from tests.weather.fleet import Ledger, nothing_left, send, worker
 from tests.weather.generic_app import Setup, build
@@ -18,6 +20,7 @@ TASKS = range(6)
 PINGS = 3
 
 
+@pytest.mark.slow
 async def test_after_an_outage_longer_than_a_lease_each_task_still_runs_once(
     server: Server, ledger: Ledger, folder: Path
 ) -> None:

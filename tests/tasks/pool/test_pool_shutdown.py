@@ -156,6 +156,7 @@ def test_acknowledged_early_a_cancelled_task_is_reported_as_retried_by_celery(st
     assert read_notes(result.id)[-1] == "cleaned up"
 
 
+@pytest.mark.slow
 def test_without_the_hub_tasks_run_are_revoked_and_handed_back_too(start: Start, queue: str) -> None:
     with start("first", "-c", "2", POOL_TEST_NO_HUB="1") as worker:
         assert pool_app.add.apply_async((1, 2), queue=queue).get(15) == 3
