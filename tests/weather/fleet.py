@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -158,15 +158,17 @@ async def send(setup: Setup, numbers: Iterable[int], gate: str = "", **options: 
     await asyncio.to_thread(publish)
 
 
-async def nothing_left(server: Server, prefix: str = "") -> None:
-    """Waits until no message is queued, delayed, held or parked any more."""
+async def nothing_left(
+    server: Server | Callable[[], Server], prefix: str = "", *, deadline_seconds: float = 10.0
+) -> None:
+    """Waits until no message is queued, delayed, held or parked any more, on whichever server is asked by then."""
     kept = tuple(prefix + name for name in (*QUEUES, "unacked"))
     no_messages = {prefix + "unacked_leases", prefix + "unacked_watch"}  # a stock worker knows nothing of leases
 
     def is_empty() -> bool:
-        names: Any = server.client().keys()
+        names: Any = (server if isinstance(server, Server) else server()).client().keys()
         left = [name for name in names if name.startswith(kept) and name not in no_messages]
         assert not left, f"there is something in {left}"
         return True
 
-    await eventually(is_empty)
+    await eventually(is_empty, deadline_seconds)

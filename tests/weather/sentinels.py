@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -47,6 +49,16 @@ class Watched:
         """Ends all of them."""
         for server in (*self.sentinels, *self.servers):
             server.kill()
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Prints what the sentinels did when the block fails."""
+        try:
+            yield
+        except BaseException:
+            for sentinel in self.sentinels:
+                print(f"The log of the sentinel on {sentinel.port}:", sentinel.log(), sep="\n")
+            raise
 
     def is_complete(self) -> bool:
         """Whether each sentinel knows the other two and both replicas are in step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -68,7 +69,7 @@ class Server:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         give_up_at = time.monotonic() + START_SECONDS
         while not self._answers():
-            assert self._process.poll() is None, (self.folder / "log").read_text()
+            assert self._process.poll() is None, self.log()
             assert time.monotonic() < give_up_at, "the server does not answer"
 
     def kill(self) -> None:
@@ -77,6 +78,22 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def stall(self) -> None:
+        """From now on it does nothing, as on a disk that hangs; its connections stay."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Ends the stall."""
+        self._signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        """What it said so far."""
+        return (self.folder / "log").read_text()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "it runs"
+        self._process.send_signal(number)
 
     def _answers(self) -> bool:
         port = int(self.options["port"]) or int(self.options["tls-port"])
