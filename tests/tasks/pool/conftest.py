@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.real_valkey import RealValkey
-from tests.tasks.pool import pool_app, pool_worker
+from tests.tasks.pool import pool_base, pool_worker
 from tests.tasks.pool.pool_worker import PoolWorker
 
 
 @pytest.fixture(scope="session", autouse=True)
 def pool_broker(shared_valkey: RealValkey) -> Iterator[None]:
     """The application sends to the tests' server."""
-    app = pool_app.use(shared_valkey.url().removeprefix("unix://").partition("?")[0])
+    app = pool_base.use(shared_valkey.url().removeprefix("unix://").partition("?")[0])
     yield
     # Results that pytest still holds would look for the server when they are collected, and it is gone by then.
     backend: Any = app.backend

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from celery.result import AsyncResult
 
-from tests.tasks.pool import pool_app
+from tests.tasks.pool import pool_base
 from tests.waiting import POLL_SECONDS
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def noted(result: AsyncResult[Any], what: str, deadline_seconds: float = 10.0) -
     """Waits until the task has noted this, and returns all of its notes."""
 
     def check() -> list[Any]:
-        found = pool_app.read_notes(str(result.id))
+        found = pool_base.read_notes(str(result.id))
         return found if any(entry == what or (isinstance(entry, list) and entry[0] == what) for entry in found) else []
 
     return until(check, deadline_seconds)
@@ -45,7 +45,7 @@ def noted(result: AsyncResult[Any], what: str, deadline_seconds: float = 10.0) -
 
 def signals_of(result: AsyncResult[Any]) -> list[Any]:
     """The signals that a task has sent, as they were noted."""
-    return pool_app.read_notes(f"signals:{result.id}")
+    return pool_base.read_notes(f"signals:{result.id}")
 
 
 class PoolWorker:
@@ -61,13 +61,13 @@ class PoolWorker:
 
     def inspect(self, what: str) -> Any:
         """What `celery inspect` says of it. Asks again when a question is lost, as before it listens."""
-        inspector = pool_app.app.control.inspect([self.name], timeout=2.0, limit=1)
+        inspector = pool_base.app.control.inspect([self.name], timeout=2.0, limit=1)
         return until(getattr(inspector, what), ANSWER_SECONDS)[self.name]
 
     def control(self, command: str, **arguments: Any) -> Any:
         """What it answers to a remote control command."""
         asking: dict[str, Any] = {"destination": [self.name], "reply": True, "timeout": ANSWER_SECONDS, "limit": 1}
-        answers = pool_app.app.control.broadcast(command, arguments, **asking)
+        answers = pool_base.app.control.broadcast(command, arguments, **asking)
         assert answers, f"{self.name} does not answer"
         return answers[0][self.name]
 
@@ -95,7 +95,7 @@ def running(folder: Path, name: str, *options: str, queue: str | None = None, **
         queue or name,
         *options,
     ]
-    environ = os.environ | {"POOL_TEST_SOCKET": pool_app.REDIS_SOCKET, "PYTHONPATH": str(ROOT)} | variables
+    environ = os.environ | {"POOL_TEST_SOCKET": pool_base.REDIS_SOCKET, "PYTHONPATH": str(ROOT)} | variables
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
     worker = PoolWorker(process, node, log)

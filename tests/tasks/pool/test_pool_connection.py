@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from celery import Task
 
-from tests.tasks.pool import pool_app, pool_worker
-from tests.tasks.pool.pool_app import read_notes
+from tests.tasks.pool import pool_app, pool_base, pool_worker
+from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import noted, until
 
 ON_LOOP_AND_IN_THREAD = [pool_app.sleeps, pytest.param(pool_app.sleeps_in_thread, marks=pytest.mark.slow)]
@@ -18,19 +18,19 @@ ON_LOOP_AND_IN_THREAD = [pool_app.sleeps, pytest.param(pool_app.sleeps_in_thread
 
 def client_ids() -> set[str]:
     """Everybody who is connected to the server."""
-    clients: Any = pool_app.notes().client_list()
+    clients: Any = pool_base.notes().client_list()
     return {client["id"] for client in clients}
 
 
 def cut(ids: set[str]) -> None:
     """Cuts the connections of these clients."""
     for client_id in ids:
-        pool_app.notes().client_kill_filter(_id=client_id)
+        pool_base.notes().client_kill_filter(_id=client_id)
 
 
 def held(queue: str) -> int:
     """How many messages of the queue wait or are held."""
-    redis = pool_app.notes()
+    redis = pool_base.notes()
     waiting: Any = redis.llen(queue)
     unacked: Any = redis.hvals("unacked")
     return int(waiting) + sum(queue in message for message in unacked)

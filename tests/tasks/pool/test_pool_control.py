@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.tasks.pool import pool_app, pool_worker
-from tests.tasks.pool.pool_app import read_notes
+from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, until
 
 

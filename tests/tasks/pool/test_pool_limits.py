@@ -12,8 +12,8 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import Task
 from celery.exceptions import TaskRevokedError
 
-from tests.tasks.pool import pool_app, pool_worker
-from tests.tasks.pool.pool_app import read_notes
+from tests.tasks.pool import pool_app, pool_base, pool_worker
+from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, signals_of, until
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -93,7 +93,7 @@ def test_a_queued_task_that_is_revoked_never_runs(tmp_path: Path) -> None:
         result = pool_app.sleeps.apply_async(queue="queued")
         until(lambda: f"[{result.id}] received" in worker.log)
         assert "ok" in worker.control("revoke", task_id=result.id)
-        pool_app.notes().rpush(f"gate:{gate}", 1)
+        pool_base.notes().rpush(f"gate:{gate}", 1)
         assert pool_app.add.apply_async((1, 1), queue="queued").get(SECONDS) == 2
         with pytest.raises(TaskRevokedError):
             result.get(SECONDS)
@@ -106,7 +106,7 @@ def test_running_tasks_are_revoked_by_their_stamps() -> None:
     signature.stamp(color=mark)
     result = signature.apply_async()
     noted(result, "begun")
-    pool_app.app.control.revoke_by_stamped_headers({"color": mark}, terminate=True)
+    pool_base.app.control.revoke_by_stamped_headers({"color": mark}, terminate=True)
     noted(result, "cleaned up")
     with pytest.raises(TaskRevokedError):
         result.get(SECONDS)
@@ -132,5 +132,5 @@ def test_a_thread_that_does_not_come_back_is_left_behind(worker: PoolWorker) -> 
     result.revoke(terminate=True)
     until(lambda: left_behind() > before)
     until(lambda: worker.inspect("stats")["pool"]["threads"]["busy"] == 0)
-    pool_app.notes().rpush(f"gate:{gate}", 1)
+    pool_base.notes().rpush(f"gate:{gate}", 1)
     assert pool_app.plain_add.delay(1, 1).get(SECONDS) == 2

@@ -18,7 +18,7 @@ from tasks.pool.children import Children
 from tasks.pool.execution import Execution
 from tasks.pool.run import Place, Run
 from tasks.pool.threads import BodyThreads
-from tests.tasks.pool import pool_app, pool_worker
+from tests.tasks.pool import pool_app, pool_base, pool_worker
 from tests.tasks.pool.pool_worker import until
 
 SECONDS = 15.0
@@ -42,7 +42,7 @@ def test_messages_that_cannot_be_run_wedge_no_worker(tmp_path: Path, acks_late: 
         until(lambda: worker.inspect("stats")["pool"]["running"] == 0)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
-    assert pool_app.notes().llen("refusing") == 0
+    assert pool_base.notes().llen("refusing") == 0
     assert lost.state == "FAILURE"
 
 

@@ -10,7 +10,7 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
 from tasks.pool.settings import PoolSettings
-from tests.tasks.pool import pool_app
+from tests.tasks.pool import pool_base
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_module_that_the_application_is_named_after_is_preferred(
 def test_the_application_may_be_named(app: Celery) -> None:
     app.conf.asyncio_pool_application = "shop.wiring:app"
     assert PoolSettings.read(app).application == "shop.wiring:app"
-    assert PoolSettings.read(pool_app.app).application == "tests.tasks.pool.pool_app:app"
+    assert PoolSettings.read(pool_base.app).application == "tests.tasks.pool.pool_app:app"
 
 
 def test_an_application_that_no_child_process_could_import_is_refused_with_advice(app: Celery) -> None:

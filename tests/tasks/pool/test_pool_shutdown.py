@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from celery import Task
 
-from tests.tasks.pool import pool_app, pool_worker
-from tests.tasks.pool.pool_app import read_notes
+from tests.tasks.pool import pool_app, pool_base, pool_worker
+from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, until
 
 Start = Callable[..., AbstractContextManager[PoolWorker]]
@@ -42,13 +42,13 @@ def start(tmp_path: Path, queue: str) -> Start:
 
 def waiting(queue: str) -> int:
     """How many messages wait in the queue."""
-    length: Any = pool_app.notes().llen(queue)
+    length: Any = pool_base.notes().llen(queue)
     return int(length)
 
 
 def unacknowledged(queue: str) -> int:
     """How many messages of the queue some worker holds."""
-    held: Any = pool_app.notes().hvals("unacked")
+    held: Any = pool_base.notes().hvals("unacked")
     return sum(queue in message for message in held)
 
 
@@ -182,4 +182,4 @@ def test_a_worker_that_breaks_down_ends_and_hands_back_what_runs(tmp_path: Path)
         assert worker.wait() == 1
     assert "Unrecoverable error" in worker.log
     assert read_notes(result.id)[-1] == "cleaned up"
-    assert pool_app.notes().llen("breaking") == 2
+    assert pool_base.notes().llen("breaking") == 2

@@ -10,8 +10,8 @@ from celery import Task, chain, chord, group
 from celery.exceptions import TimeoutError as NotInTime
 from celery.result import allow_join_result
 
-from tests.tasks.pool import pool_app
-from tests.tasks.pool.pool_app import read_notes
+from tests.tasks.pool import pool_app, pool_base
+from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, signals_of, until
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -148,13 +148,13 @@ def test_an_async_generator_that_a_body_leaves_is_closed() -> None:
 def test_progress_is_seen_while_the_task_runs() -> None:
     result = pool_app.reports_progress.delay()
     until(lambda: (str(result.state), result.info) == ("PROGRESS", {"percent": 50}))
-    pool_app.notes().set(f"seen:{result.id}", 1)
+    pool_base.notes().set(f"seen:{result.id}", 1)
     assert result.get(SECONDS) == "done"
 
 
 def test_a_body_sends_calls_and_replaces_tasks() -> None:
     child = pool_app.sends_another.delay(1).get(SECONDS)
-    assert pool_app.app.AsyncResult(child).get(SECONDS) == 2
+    assert pool_base.app.AsyncResult(child).get(SECONDS) == 2
     assert pool_app.calls_another.delay(1).get(SECONDS) == [2, 3]
     assert pool_app.replaces.delay(1).get(SECONDS) == 101
 
@@ -197,7 +197,7 @@ def test_busy_threads_do_not_hold_up_the_loop(worker: PoolWorker) -> None:
     late = pool_app.plain_add.delay(1, 1)
     with pytest.raises(NotInTime):
         late.get(0.2)
-    pool_app.notes().rpush(f"gate:{gate}", *range(6))
+    pool_base.notes().rpush(f"gate:{gate}", *range(6))
     with allow_join_result():
         assert late.get(SECONDS) == 2
 
