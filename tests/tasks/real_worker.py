@@ -22,9 +22,11 @@ from tasks.heartbeat import read_signs
 from tasks.jobs.ingest import ingest
 from tasks.parts import Parts
 from tasks.queues import QUEUES
+from tasks.records import Record
 from tests.waiting import eventually
 
 START_SECONDS = 60.0
+FINISH_SECONDS = 40.0
 
 
 class RealWorker:
@@ -102,3 +104,15 @@ async def accept_upload(parts: Parts, content: bytes = b"hello", size_bytes: int
         await uploads.add(transaction, UploadRow(task_id=task_id, owner="ann", created_at=now, **arguments))
     await staged.close()
     return row
+
+
+async def record_in(parts: Parts, task_id: str, *states: str) -> Record:
+    """The live record, once it is in one of `states`."""
+
+    async def look() -> Record | None:
+        record = await parts.records.get(task_id)
+        return record if record is not None and record.state in states else None
+
+    found = await eventually(look, FINISH_SECONDS)
+    assert found is not None
+    return found

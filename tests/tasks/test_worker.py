@@ -16,7 +16,7 @@ from tasks.reconcile import Reconciler
 from tasks.records import Record
 from tasks.redis_address import celery_url
 from tasks.settings import TaskSettings
-from tests.tasks.real_worker import accept_upload, running_worker
+from tests.tasks.real_worker import accept_upload, record_in, running_worker
 from tests.waiting import eventually
 
 FINISH_SECONDS = 30.0
@@ -45,18 +45,6 @@ async def row_in(parts: Parts, task_id: str, *states: str, deadline_seconds: flo
         return row if row is not None and row.state in states else None
 
     found = await eventually(look, deadline_seconds)
-    assert found is not None
-    return found
-
-
-async def record_in(parts: Parts, task_id: str, *states: str) -> Record:
-    """The live record, once it is in one of `states`."""
-
-    async def look() -> Record | None:
-        record = await parts.records.get(task_id)
-        return record if record is not None and record.state in states else None
-
-    found = await eventually(look, FINISH_SECONDS)
     assert found is not None
     return found
 

@@ -19,10 +19,10 @@ from tasks.parts import Parts
 from tasks.records import Record
 from tasks.redis_address import celery_url
 from tasks.settings import TaskSettings
-from tests.tasks.real_worker import RealWorker, running_worker
+from tests.tasks.real_worker import FINISH_SECONDS, RealWorker, record_in, running_worker
+from tests.tasks.running import row_of
 from tests.waiting import eventually
 
-FINISH_SECONDS = 40.0
 ROUGH = "tests.tasks.rough_worker"
 LEASES = {"MOORAGE_LEASE_SECONDS": "1", "MOORAGE_MESSAGE_LEASE_SECONDS": "1"}
 
@@ -51,23 +51,6 @@ async def accept(parts: Parts, actor: str) -> str:
         await rows.add(transaction, row)
     assert await parts.dispatcher.hint(row)
     return task_id
-
-
-async def record_in(parts: Parts, task_id: str, *states: str) -> Record:
-    async def look() -> Record | None:
-        record = await parts.records.get(task_id)
-        return record if record is not None and record.state in states else None
-
-    found = await eventually(look, FINISH_SECONDS)
-    assert found is not None
-    return found
-
-
-async def row_of(parts: Parts, task_id: str) -> TaskRow:
-    async with parts.catalog.read() as connection:
-        row = await rows.get(connection, task_id)
-    assert row is not None
-    return row
 
 
 async def has_died(worker: RealWorker) -> None:
