@@ -114,9 +114,13 @@ class Model:
         return len(renewed)
 
     def give_back(self, tags: Sequence[str], *, front: bool) -> int:
-        """Each goes back to its list without a loss; to the front, the first of the tags is the next of its list."""
-        going = [tag for tag in tags if tag in self.held and not self.held[tag].stock]
-        for tag in reversed(going) if front else going:
+        """Each goes back to its list without a loss; to the front, the first of the tags is the next of its list.
+
+        Who was given a message twice, for it had hung in between, may name it twice.
+        """
+        going = [tag for tag in dict.fromkeys(reversed(tags) if front else tags) if tag in self.held]
+        going = [tag for tag in going if not self.held[tag].stock]
+        for tag in going:
             message = self.held.pop(tag).message
             self.leases.pop(tag, None)
             message.redelivered = True
