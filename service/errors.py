@@ -176,6 +176,13 @@ TABLE: dict[type[Exception], Line] = {
         _say("Redis cannot be reached; try again shortly."),
         lambda _: {"Retry-After": "5"},
     ),
+    errors.StoreUnavailable: Line(
+        503,
+        "store-unavailable",
+        "The content store is away",
+        _say("The content store cannot be reached; try again shortly, and tell the operator if it lasts."),
+        lambda _: {"Retry-After": "5"},
+    ),
     errors.InvalidArguments: Line(400, "invalid-arguments", "Arguments do not fit", lambda e: f"{e.reason}."),
     NotFinished: Line(
         409,

@@ -20,7 +20,6 @@ from tests.service.raw_http import RawConnection
 from tests.service.served import Served, served
 
 NOT_FOR_CLIENTS = {"MoorageError", "StoreError", "InvalidSetting", "LeaseLost", "WorkerKilled", "StagedFileMissing"}
-NOT_FOR_CLIENTS |= {"StoreUnavailable"}
 """Roots, and what only workers and wiring meet. At the edge they are "internal"."""
 
 

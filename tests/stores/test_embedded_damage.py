@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import BlockDamaged, BlockNotFound
+from tasks.errors import BlockDamaged, BlockNotFound, StoreUnavailable
 from tasks.stores.cid import CID, RAW
 from tasks.stores.embedded.store import EmbeddedStore
 from tasks.stores.multihash import sha2_256
@@ -93,6 +93,21 @@ async def test_a_lost_file_is_damage_not_absence(
     with pytest.raises(BlockDamaged):
         await read(embedded, added.cid)
     assert (await embedded.stat(added.cid)).size_bytes == len(DATA)
+
+
+async def test_a_folder_that_is_away_is_neither_damage_nor_a_lost_upload(
+    embedded: EmbeddedStore, added: AddedFile, stage: Stage, read: Read, tmp_path: Path
+) -> None:
+    files, away = tmp_path / "store" / "files", tmp_path / "away"
+    staged = stage(b"accepted meanwhile")
+    files.rename(away)
+    for ask in (read(embedded, added.cid), embedded.add_file(staged, "meanwhile", "unixfs-v1-2025", ignore)):
+        with pytest.raises(StoreUnavailable, match="its folder is not there"):
+            await ask
+    away.rename(files)
+    assert await read(embedded, added.cid) == DATA
+    later = await embedded.add_file(staged, "meanwhile", "unixfs-v1-2025", ignore)
+    assert await read(embedded, later.cid) == b"accepted meanwhile"
 
 
 async def test_a_damaged_inner_node_is_told(embedded: EmbeddedStore, added: AddedFile, read: Read) -> None:

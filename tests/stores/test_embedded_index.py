@@ -49,7 +49,7 @@ async def test_commits_survive_power_loss_and_do_not_stop_readers(embedded: Embe
 
 async def test_the_check_fails_when_the_folder_is_gone(embedded: EmbeddedStore, tmp_path: Path) -> None:
     (tmp_path / "store" / "files").rename(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="files"):
+    with pytest.raises(StoreUnavailable, match="its folder is not there"):
         await embedded.check()
 
 

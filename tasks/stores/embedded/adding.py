@@ -53,6 +53,7 @@ class Adder:
             # Somebody else may have finished this very addition since we looked.
             if known := self._index.addition(key):
                 return known
+            self._folder.check()
             raise StagedFileMissing(key) from None
         with file:
             try:

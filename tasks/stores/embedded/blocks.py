@@ -21,7 +21,10 @@ class Blocks:
         self._index = index
 
     def load(self, cid: CID) -> bytes | bytearray:
-        """One block. Raises BlockNotFound, UnsupportedCID, or BlockDamaged when none of its copies is whole."""
+        """One block. Raises BlockNotFound, UnsupportedCID, or BlockDamaged when none of its copies is whole.
+
+        StoreUnavailable when that is because the folder is gone.
+        """
         if not multihash.is_supported(cid.multihash):
             raise UnsupportedCID(str(cid), "its hash function is not supported")
         if (inlined := multihash.inlined(cid.multihash)) is not None:
@@ -31,6 +34,8 @@ class Blocks:
             if block is not None and multihash.matches(cid.multihash, block):
                 return block
             known = True
+        if known:
+            self._folder.check()
         raise BlockDamaged(str(cid)) if known else BlockNotFound(str(cid))
 
     def _copies(self, cid: CID) -> Iterator[bytes | bytearray | None]:

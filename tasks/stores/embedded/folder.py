@@ -14,6 +14,8 @@ from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
+from tasks.errors import StoreUnavailable
+
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _READ_ONLY = 0o400
 _PRIVATE = 0o700
@@ -33,8 +35,9 @@ class Folder:
         _sync(self.root)
 
     def check(self) -> None:
-        """Raises OSError when the folder is gone."""
-        self._files.stat()
+        """Raises StoreUnavailable when the folder is gone: what it holds is out of reach then, and not lost."""
+        if not self._files.is_dir():
+            raise StoreUnavailable("its folder is not there")
 
     def path(self, key: str) -> Path:
         """Where the file of `key` lies. Raises ValueError when the key could be taken for a path."""

@@ -65,7 +65,7 @@ class EmbeddedStore:
         await asyncio.to_thread(finish)
 
     async def check(self) -> None:
-        """Raises StoreUnavailable or OSError when the folder or the index does not answer."""
+        """Raises StoreUnavailable when the folder is gone or the index does not answer."""
 
         def look() -> None:
             self._folder.check()

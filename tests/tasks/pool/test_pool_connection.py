@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from celery import Task
 
-from tests.tasks.pool import pool_app, pool_base, pool_worker
+from tests.tasks.pool import pool_app, pool_base, pool_lasting, pool_worker
 from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import noted, until
 
-ON_LOOP_AND_IN_THREAD = [pool_app.sleeps, pytest.param(pool_app.sleeps_in_thread, marks=pytest.mark.slow)]
+ON_LOOP_AND_IN_THREAD = [pool_lasting.sleeps, pytest.param(pool_lasting.sleeps_in_thread, marks=pytest.mark.slow)]
 
 
 def client_ids() -> set[str]:
@@ -58,7 +58,7 @@ def test_on_our_transport_a_run_outlives_the_connection_and_is_acknowledged_late
 def test_on_a_stock_transport_the_worker_goes_on_too(tmp_path: Path) -> None:
     queue, before = uuid.uuid4().hex, client_ids()
     with pool_worker.running(tmp_path, queue, "-c", "2") as worker:
-        result = pool_app.sleeps.apply_async((2.0,), queue=queue)
+        result = pool_lasting.sleeps.apply_async((2.0,), queue=queue)
         noted(result, "begun")
         cut(client_ids() - before)
         until(lambda: "Connection to broker lost" in worker.log)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks.pool import pool_app, pool_worker
+from tests.tasks.pool import pool_app, pool_lasting, pool_worker
 from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, until
 
@@ -19,7 +19,7 @@ def test_a_hundred_slots_are_the_default_and_the_prefetch_follows(worker: PoolWo
 
 
 def test_inspect_shows_what_runs(worker: PoolWorker) -> None:
-    result = pool_app.sleeps.delay()
+    result = pool_lasting.sleeps.delay()
     noted(result, "begun")
     [active] = [task for task in worker.inspect("active") if task["id"] == result.id]
     assert active["worker_pid"]
@@ -34,7 +34,7 @@ def test_the_pool_restarts(worker: PoolWorker) -> None:
 
 def test_slots_are_added_and_taken_away(tmp_path: Path) -> None:
     with pool_worker.running(tmp_path, "slots", "-c", "1") as worker:
-        results = [pool_app.sleeps.apply_async(queue="slots") for _ in range(5)]
+        results = [pool_lasting.sleeps.apply_async(queue="slots") for _ in range(5)]
         noted(results[0], "begun")
         assert worker.control("pool_grow", n=2) == {"ok": "pool will grow"}
         until(lambda: sum(bool(read_notes(result.id)) for result in results) == 3)
@@ -50,7 +50,7 @@ def test_slots_are_added_and_taken_away(tmp_path: Path) -> None:
 def test_the_pool_scales_with_its_load(tmp_path: Path) -> None:
     with pool_worker.running(tmp_path, "scaled", "--autoscale", "6,2") as worker:
         assert worker.inspect("stats")["pool"]["max-concurrency"] == 2
-        results = [pool_app.sleeps.apply_async(queue="scaled") for _ in range(6)]
+        results = [pool_lasting.sleeps.apply_async(queue="scaled") for _ in range(6)]
         until(lambda: all(read_notes(result.id) for result in results))
         assert worker.inspect("stats")["pool"]["max-concurrency"] == 6
 

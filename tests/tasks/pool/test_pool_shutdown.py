@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from celery import Task
 
-from tests.tasks.pool import pool_app, pool_base, pool_worker
+from tests.tasks.pool import pool_app, pool_base, pool_lasting, pool_worker
 from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, until
 
 Start = Callable[..., AbstractContextManager[PoolWorker]]
 
-ON_LOOP_AND_IN_THREAD = [pool_app.sleeps, pytest.param(pool_app.sleeps_in_thread, marks=pytest.mark.slow)]
+ON_LOOP_AND_IN_THREAD = [pool_lasting.sleeps, pytest.param(pool_lasting.sleeps_in_thread, marks=pytest.mark.slow)]
 
 WARM, COLD = signal.SIGTERM, signal.SIGQUIT
 
@@ -84,8 +84,8 @@ def test_a_cold_stop_cancels_what_runs_lets_it_clean_up_and_hands_it_back(
         worker.wait()
     assert waiting(queue) == 2
     for result in results:
-        assert read_notes(result.id)[1][0] == ("CancelledError" if task is pool_app.sleeps else "Ended")
-    if task is pool_app.sleeps:
+        assert read_notes(result.id)[1][0] == ("CancelledError" if task is pool_lasting.sleeps else "Ended")
+    if task is pool_lasting.sleeps:
         assert all(read_notes(result.id)[-1] == "cleaned up" for result in results)
     assert unacknowledged(queue) == 0
 
@@ -93,7 +93,7 @@ def test_a_cold_stop_cancels_what_runs_lets_it_clean_up_and_hands_it_back(
 @pytest.mark.slow
 def test_a_cold_stop_does_not_wait_for_a_body_that_swallows_its_cancellation(start: Start, queue: str) -> None:
     with start("first", "-c", "2") as worker:
-        result = pool_app.swallows_cancellation.apply_async((100,), queue=queue)
+        result = pool_lasting.swallows_cancellation.apply_async((100,), queue=queue)
         noted(result, "begun")
         stopped_at = time.monotonic()
         worker.signal(COLD)
@@ -104,8 +104,8 @@ def test_a_cold_stop_does_not_wait_for_a_body_that_swallows_its_cancellation(sta
 
 def test_a_soft_stop_gives_what_is_short_its_time_and_hands_back_what_is_long(start: Start, queue: str) -> None:
     with start("first", "-c", "2", POOL_TEST_SOFT_SHUTDOWN="2") as worker:
-        short = pool_app.sleeps.apply_async((1.0,), queue=queue)
-        long = pool_app.sleeps.apply_async((60.0,), queue=queue)
+        short = pool_lasting.sleeps.apply_async((1.0,), queue=queue)
+        long = pool_lasting.sleeps.apply_async((60.0,), queue=queue)
         noted(short, "begun")
         noted(long, "begun")
         worker.signal(COLD)
@@ -118,7 +118,7 @@ def test_a_soft_stop_gives_what_is_short_its_time_and_hands_back_what_is_long(st
 
 def test_a_second_interrupt_makes_a_warm_stop_a_cold_one(start: Start, queue: str) -> None:
     with start("first", "-c", "2") as worker:
-        result = pool_app.sleeps.apply_async((60.0,), queue=queue)
+        result = pool_lasting.sleeps.apply_async((60.0,), queue=queue)
         noted(result, "begun")
         worker.signal(signal.SIGINT)
         until(lambda: "Hitting Ctrl+C again will initiate cold shutdown" in worker.log)
@@ -132,7 +132,7 @@ def test_a_second_interrupt_makes_a_warm_stop_a_cold_one(start: Start, queue: st
 @pytest.mark.slow
 def test_a_second_quit_during_a_soft_stop_cancels_at_once(start: Start, queue: str) -> None:
     with start("first", "-c", "2", POOL_TEST_SOFT_SHUTDOWN="5") as worker:
-        result = pool_app.sleeps.apply_async((60.0,), queue=queue)
+        result = pool_lasting.sleeps.apply_async((60.0,), queue=queue)
         noted(result, "begun")
         worker.signal(COLD)
         until(lambda: "Initiating Soft Shutdown" in worker.log)
@@ -146,7 +146,7 @@ def test_a_second_quit_during_a_soft_stop_cancels_at_once(start: Start, queue: s
 
 def test_acknowledged_early_a_cancelled_task_is_reported_as_retried_by_celery(start: Start, queue: str) -> None:
     with start("first", "-c", "2", POOL_TEST_ACKS_LATE="") as worker:
-        result = pool_app.sleeps.apply_async((60.0,), queue=queue)
+        result = pool_lasting.sleeps.apply_async((60.0,), queue=queue)
         noted(result, "begun")
         until(lambda: unacknowledged(queue) == 0)
         worker.signal(COLD)
@@ -161,11 +161,11 @@ def test_without_the_hub_tasks_run_are_revoked_and_handed_back_too(start: Start,
     with start("first", "-c", "2", POOL_TEST_NO_HUB="1") as worker:
         assert pool_app.add.apply_async((1, 2), queue=queue).get(15) == 3
         assert pool_app.plain_add.apply_async((1, 2), queue=queue).get(15) == 3
-        revoked = pool_app.sleeps.apply_async((60.0,), queue=queue)
+        revoked = pool_lasting.sleeps.apply_async((60.0,), queue=queue)
         noted(revoked, "begun")
         revoked.revoke(terminate=True)
         noted(revoked, "cleaned up")
-        result = pool_app.sleeps.apply_async((60.0,), queue=queue)
+        result = pool_lasting.sleeps.apply_async((60.0,), queue=queue)
         noted(result, "begun")
         worker.signal(COLD)
         worker.wait()
@@ -175,7 +175,7 @@ def test_without_the_hub_tasks_run_are_revoked_and_handed_back_too(start: Start,
 
 def test_a_worker_that_breaks_down_ends_and_hands_back_what_runs(tmp_path: Path) -> None:
     with pool_worker.running(tmp_path, "breaking", POOL_TEST_GRACE="0.5") as worker:
-        result = pool_app.sleeps.apply_async(queue="breaking")
+        result = pool_lasting.sleeps.apply_async(queue="breaking")
         noted(result, "begun")
         headers: Any = {"timelimit": "Celery's own code cannot unpack this"}
         pool_app.add.apply_async((1, 1), queue="breaking", headers=headers)

@@ -10,7 +10,7 @@ from celery import Task, chain, chord, group
 from celery.exceptions import TimeoutError as NotInTime
 from celery.result import allow_join_result
 
-from tests.tasks.pool import pool_app, pool_base
+from tests.tasks.pool import pool_app, pool_base, pool_lasting
 from tests.tasks.pool.pool_base import read_notes
 from tests.tasks.pool.pool_worker import PoolWorker, noted, signals_of, until
 
@@ -190,7 +190,7 @@ def test_a_rate_limit_is_kept() -> None:
 
 def test_busy_threads_do_not_hold_up_the_loop(worker: PoolWorker) -> None:
     gate = str(uuid.uuid4())
-    holding = [pool_app.holds_a_thread.delay(gate) for _ in range(6)]
+    holding = [pool_lasting.holds_a_thread.delay(gate) for _ in range(6)]
     until(lambda: sum(bool(read_notes(result.id)) for result in holding) == 4)
     assert worker.inspect("stats")["pool"]["threads"]["busy"] == 4
     assert pool_app.add.delay(1, 1).get(SECONDS) == 2
