@@ -54,12 +54,11 @@ def _where(app: Celery) -> str:
     """A module and its attribute that are this application, best the one it is named after."""
     modules = {app.main: sys.modules.get(app.main or "")} | sys.modules
     for name, module in modules.items():
-        if (
-            name and name != "__main__" and not name.startswith("celery.")
-        ):  # Celery's own remember it as the current one
-            for attribute, value in tuple(vars(module or object).items()):
-                if value is app:
-                    return f"{name}:{attribute}"
+        if not name or name == "__main__" or name.startswith("celery."):  # Celery's own have it as the current one
+            continue
+        for attribute, value in tuple(vars(module or object).items()):
+            if value is app:
+                return f"{name}:{attribute}"
     raise ImproperlyConfigured(
         "child processes must be able to import the application, and no module has it: name it, as in "
         'app.conf.asyncio_pool_application = "package.module:app"'
